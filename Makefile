@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs dist check-dist clean
+.PHONY: demo test campaign lint docs dist check-dist clean
 
 demo: .venv/ready
 	$(BIN)/noisylabels study run digits
@@ -13,9 +13,15 @@ test: .venv/ready lint
 	$(BIN)/python -m pytest -n 2 --doctest-modules --ignore-glob='*/triton_kernels.py' --ignore-glob='*/kernels/gpu.py' src/noisylabels
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 
+# Damaged files, kills and faults, see campaign/README.md.
+MINUTES ?= 60
+SEED ?= 1
+campaign: .venv/ready
+	$(BIN)/python -m campaign --minutes $(MINUTES) --seed $(SEED) --out build/campaign-$(SEED)
+
 lint: .venv/ready
-	$(BIN)/ruff check src tests examples benchmarks docs
-	$(BIN)/ruff format --check src tests examples benchmarks docs/*.py
+	$(BIN)/ruff check src tests campaign examples benchmarks docs
+	$(BIN)/ruff format --check src tests campaign examples benchmarks docs/*.py
 	$(BIN)/mypy
 
 docs: .venv/ready

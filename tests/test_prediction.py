@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from noisylabels.core.checks import InputError
@@ -181,6 +183,30 @@ def test_safetensors_of_another_program_are_one_clear_line(tmp_path, header):
     save_file({"weight": torch.zeros(3)}, path, metadata=metadata)
     with pytest.raises(InputError, match="train it again"):
         load_model(tmp_path, "cpu")
+
+
+CLAIMS = {
+    "wide": {"width": 1e4},
+    "many classes": {"num_classes": 10**9},
+    "many channels": {"channels": 10**9},
+    "another model": {"name": "mlp:900000,900000"},
+    "beyond 64 bits": {"width": 1e300},
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_file_that_claims_a_huge_model_is_refused_without_memory(copied, claim):
+    path = copied / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["noisylabels"])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header["shape"] |= CLAIMS[claim]
+    save_file(weights, path, metadata={"noisylabels": json.dumps(header)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError) as error:
+        load_model(copied, "cpu")
+    assert "\n" not in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
 def test_a_device_that_is_not_there(finished):

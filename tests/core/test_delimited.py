@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.delimited import CellWriter, read_cells
+from noisylabels.core.delimited import CellWriter, csv_reader, read_cells, without_formula
 from noisylabels.core.files import read_text
 
 
@@ -91,3 +92,36 @@ def test_what_is_written_is_read_again(tmp_path):
         for row in rows:
             writer.row(row)
     assert [cells for _, cells in read_cells(tmp_path / "t.csv")] == rows
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "=1+1",
+        "+1+1",
+        "-cmd|' /C calc'!A0",
+        "@SUM(A1)",
+        " =1",
+        "\t=1",
+        "\r=1",
+        "-",
+        "=",
+        "+a",
+        "--1",
+        "\uff1d1",
+    ],
+)
+def test_formulas_are_escaped_on_request(cell):
+    assert without_formula(cell) == f"'{cell}"
+    plain, escaped = io.StringIO(), io.StringIO()
+    CellWriter(plain).row([cell, 1])
+    CellWriter(escaped, escape_formulas=True).row([cell, 1])
+    assert next(csv_reader(io.StringIO(plain.getvalue(), newline=""), ",")) == [cell, "1"]
+    assert next(csv_reader(io.StringIO(escaped.getvalue(), newline=""), ",")) == [f"'{cell}", "1"]
+
+
+@pytest.mark.parametrize(
+    "cell", ["", "cat", "-1", "+1.5", "-1e-3", ".5", "-.5", "a=1", "a-b", "'=1", "1-2", "cat/-1.jpg"]
+)
+def test_other_cells_stay(cell):
+    assert without_formula(cell) == cell

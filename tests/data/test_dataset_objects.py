@@ -270,6 +270,12 @@ FLOAT = torch.linspace(-2, 2, 90).view(3, 5, 6)
             r"the train part is a int, expected a data set with a length and examples that can be indexed$",
         ),
         (None, r"the train part is a NoneType"),
+        (({"a": [1]}, {"b": [2]}), r"the train part is a dict, expected a data set with a length.* indexed$"),
+        ((np.array(3), np.array(4)), r"the train part is a ndarray, expected a data set with a length"),
+        (
+            (torch.tensor(3), torch.tensor(4)),
+            r"the train part is a Tensor, expected a data set with a length",
+        ),
         (Pairs([], []), r"the train part, a Pairs, is empty"),
         ((Pairs(ARRAYS, LABELS),), r"tuple of 1, expected the pair \(train, test\)"),
         ((Pairs(ARRAYS, LABELS), "digits"), r"the test part is a str"),

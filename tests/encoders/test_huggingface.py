@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -231,6 +232,46 @@ def test_what_cannot_be_read_is_one_line(change, words, tmp_path):
     with pytest.raises(InputError, match=words) as error:
         find_encoder(f"hf:{folder}", device="cpu")
     assert "\n" not in str(error.value)
+
+
+HUGE = {
+    "hidden_size": 2**40,
+    "num_labels": 10**12,
+    "intermediate_size": 2**31,
+    "num_hidden_layers": 10**7,
+    "image_size": 10**9,
+    "num_channels": 2**30,
+}
+
+
+def claims(**settings):
+    def change(folder):
+        values = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(values | settings))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(pytest.param(claims(**{key: value}), id=key) for key, value in HUGE.items()),
+        pytest.param(claims(num_hidden_layers=3000), id="some thousand layers"),
+        pytest.param(claims(hidden_size=80_000, intermediate_size=80_000), id="by their product"),
+        pytest.param(claims(text_config={"num_layers": 10**6}), id="in a part"),
+        pytest.param(claims(depths=[10**5, 10**5]), id="in a list"),
+    ],
+)
+def test_a_configuration_larger_than_its_weights_is_refused_without_memory(change, tmp_path):
+    folder = saved(tmp_path, _vit(), processor("vit", **SQUARE))
+    change(folder)
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    words = r"claims .* in its config.json, but its files hold [\d,]+"
+    with pytest.raises(InputError, match=words) as error:
+        find_encoder(f"hf:{folder}", device="cpu")
+    assert "\n" not in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+    assert time.monotonic() - began < 30
 
 
 def test_a_folder_that_is_missing():

@@ -178,6 +178,27 @@ def test_an_ignore_index_that_is_none(bad):
         losses.ce(z, t, ignore_index=bad)
 
 
+@pytest.mark.parametrize(
+    "beyond", [2**63, 2**64 + 3, -(2**63) - 1, -(2**64), pytest.param(10**6000, id="6000 digits")]
+)
+def test_an_ignore_index_beyond_the_labels_64_bits(beyond):
+    """2^64 + 3 in 64 bits is 3: label 3 would be ignored without a word."""
+    z, t = torch.zeros(4, 5), torch.arange(4)
+    with pytest.raises(InputError, match=r"ignore_index has \d+ bits, expected an integer from -2\^63 to"):
+        loss("ce", ignore_index=beyond)
+    with pytest.raises(InputError, match=r"ignore_index has \d+ bits"):
+        losses.ce(z, t, ignore_index=beyond)
+
+
+@pytest.mark.parametrize("most", [2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_an_ignore_index_at_the_ends_ignores_that_label_alone(most, reduction):
+    z = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([1, most, 3, most])
+    wanted = nn.functional.cross_entropy(z, t, ignore_index=most, reduction=reduction)
+    torch.testing.assert_close(loss("ce", ignore_index=most, reduction=reduction)(z, t), wanted)
+
+
 def test_an_ignore_index_means_nothing_for_class_probabilities():
     z, q = batch((), soft=True)
     with pytest.raises(RuntimeError, match="ignore_index"):

@@ -14,9 +14,10 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
 from noisylabels.experiment import RunConfig, load_config, resolve, run, run_id
 from noisylabels.experiment.resolve import code_digests
+from noisylabels.study.exports import export
 from noisylabels.study.grid import from_table
 from noisylabels.study.results import read_results
-from noisylabels.study.store import Store, export, read_rows
+from noisylabels.study.store import Store, read_rows
 from noisylabels.study.tables import accuracies
 
 FAST = {"model": "small-cnn", "width": 0.25, "epochs": 2, "device": "cpu", "noise": "symmetric:0.4"}

@@ -101,6 +101,12 @@ def test_the_small_networks_counted_by_hand():
     assert size(build("mlp", channels=1, image_size=(8, 8))) == 17_152 + 33_152 + 1_290
 
 
+@pytest.mark.parametrize("width", [1e6, 1e30, 1.7e308])
+def test_a_width_beyond_any_memory_is_refused(width):
+    with pytest.raises(InputError, match=r"width is .* layers of more than 16,777,216 units; give a smaller"):
+        build("mlp", image_size=(8, 8), width=width)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_width_scales_every_layer_but_the_last(name):
     side = max(32, MODELS[name].smallest)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import math
+import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -100,10 +101,10 @@ def test_a_failure_leaves_the_old_file(chart, tmp_path, monkeypatch):
     path = tmp_path / "figure.svg"
     path.write_text("old")
 
-    def fail(self, file, **_):
+    def fail(self, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(chart), "save", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(InputError, match=r"figure.svg cannot be written: No space left on device"):
         save(chart, path)
     assert path.read_text() == "old"
@@ -119,14 +120,7 @@ def test_nothing_to_draw():
 
 @pytest.mark.parametrize("missing", ["altair", "vl_convert"])
 def test_missing_packages_are_named(chart, tmp_path, monkeypatch, missing):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == missing:
-            raise ModuleNotFoundError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, missing, None)  # as if it was not installed
     with pytest.raises(InputError, match=r"pip install 'noisylabels\[report\]'"):
         loss_curves({"ce": curve()}, 10)
     with pytest.raises(InputError, match=r"pip install 'noisylabels\[report\]'"):

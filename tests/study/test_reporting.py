@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import csv
 import html
 import inspect
@@ -10,6 +9,7 @@ import itertools
 import json
 import re
 import shutil
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -482,14 +482,7 @@ def test_losses_that_somebody_registered(made_run, tmp_path):
 
 @pytest.mark.parametrize("missing", ["altair", "vl_convert", "jinja2"])
 def test_missing_packages_are_named(made_run, tmp_path, monkeypatch, missing):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == missing:
-            raise ModuleNotFoundError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, missing, None)  # as if it was not installed
     with pytest.raises(InputError, match=r"pip install 'noisylabels\[report\]'"):
         write_report([Results([made_run("ce")])], tmp_path / "report", formats=())
     assert not (tmp_path / "report" / "index.html").exists()

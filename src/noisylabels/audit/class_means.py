@@ -60,6 +60,6 @@ class ClassMeans:
 
     def _deviation(self) -> np.ndarray:
         if self._spread is None:
-            deviation = self._table[:: -(-len(self._table) // _SPREAD_ROWS)].std(axis=0)
+            deviation = self._table[:: -(-len(self._table) // _SPREAD_ROWS)].std(axis=0, dtype=np.float64)
             self._spread = np.where(deviation > 0, deviation, 1)
         return self._spread

@@ -258,7 +258,7 @@ def _blocks(examples: torch.Tensor, places: np.ndarray) -> Iterator[np.ndarray]:
 
 def _standardized(rows: torch.Tensor) -> np.ndarray:
     values = rows.numpy().astype(np.float32)
-    deviation = values.std(axis=0)
+    deviation = values.std(axis=0, dtype=np.float64).astype(values.dtype)
     result: np.ndarray = (values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
     return result
 

@@ -10,9 +10,17 @@ import re
 import sys
 from collections.abc import Sequence
 
+OUT_OF_MEMORY = re.compile(
+    "out of memory|not enough memory|allocate memory|unable to allocate|bad_alloc|failed to map segment"
+    "|could not create a primitive|can.t start new thread",
+    re.IGNORECASE,
+)
+"""What torch, NumPy, Arrow and the system's loader say when there is no memory left."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    from noisylabels.cli.output import complain
     from noisylabels.cli.parser import parse
     from noisylabels.core.checks import InputError
     from noisylabels.core.interrupt import Interrupted
@@ -30,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         if debug:
             raise
-        print(f"noisylabels: {error}", file=sys.stderr)
+        complain(str(error))
         return 2
     except BrokenPipeError:  # the reader of the output, such as head, has closed it
         discard_output()
@@ -39,28 +47,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"noisylabels: {where}{error.strerror or error}", file=sys.stderr)
+        complain(f"{where}{error.strerror or error}")
         discard_output()
         return 2
     except Interrupted as stopped:
-        print(f"noisylabels: {stopped}; run the same command again to resume", file=sys.stderr)
+        complain(f"{stopped}; run the same command again to resume")
         return 128 + stopped.signal
     except KeyboardInterrupt:
-        print("noisylabels: stopped", file=sys.stderr)
+        complain("stopped")
         return 130
     except Exception as error:
         if debug:
             raise
         kind = type(error).__name__
-        if re.search("out of memory|not enough memory|allocate memory", str(error), re.IGNORECASE):
-            print(
-                "noisylabels: out of memory; reduce --image-size, --width or --batch-size",
-                file=sys.stderr,
-            )
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+            complain("out of memory; reduce --image-size, --width or --batch-size")
             return 2
-        print(
-            f"noisylabels: internal error, not caused by your input: {kind}: {error}; "
-            "please report it with the output of --debug",
-            file=sys.stderr,
+        complain(
+            f"internal error, not caused by your input: {kind}: {error}; "
+            "please report it with the output of --debug"
         )
         return 70

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+from noisylabels.cli import output
 
 if TYPE_CHECKING:
     from noisylabels.audit.result import Audit
@@ -133,9 +134,9 @@ class AuditCommand:
                     **extra,
                 )
         except TrainingDiverged as error:
-            print(f"noisylabels: {error}", file=sys.stderr)
+            output.complain(str(error))
             return 1
-        print(summary(found, out))
+        output.say(summary(found, out))
         return 0
 
 

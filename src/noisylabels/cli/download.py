@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+
+from noisylabels.cli import output
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Download:
             with TerminalReporter(epochs=0) as reporter:
                 place = download(self.name, self.root, reporter.decoding)
         except KeyboardInterrupt:
-            print("noisylabels: stopped; run the same command again to resume", file=sys.stderr)
+            output.complain("stopped; run the same command again to resume")
             return 130
-        print(f"{self.name} is in {place}")
+        output.say(f"{self.name} is in {place}")
         return 0

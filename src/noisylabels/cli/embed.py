@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from noisylabels.cli import output
+
 
 @dataclass
 class Embed:
@@ -75,8 +77,8 @@ class Embed:
         assert first.embedding is not None
         count = sum(map(len, parts))
         name = first.embedding["name"]
-        print(f"{first.name}: {count:,} examples, {first.features.shape[1]:,} features each, of {name}")
-        print(f"wrote {self.out}")
+        output.say(f"{first.name}: {count:,} examples, {first.features.shape[1]:,} features each, of {name}")
+        output.say(f"wrote {self.out}")
         if (folder := stored_in(first.embedding)).exists():
-            print(f"stored in {folder}, where every command with --features {name} finds them")
+            output.say(f"stored in {folder}, where every command with --features {name} finds them")
         return 0

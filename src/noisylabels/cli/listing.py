@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from noisylabels.cli import output
+
 
 @dataclass
 class List:
@@ -39,7 +41,7 @@ class List:
         from noisylabels.cli.terminal import console, table
 
         if self.what == "version":
-            print(f"noisylabels {__version__}")
+            output.say(f"noisylabels {__version__}")
             return 0
         headers, rows = {
             "losses": _losses,

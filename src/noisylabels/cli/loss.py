@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from noisylabels.cli import output
+
 
 @dataclass
 class LossCommand:
@@ -61,5 +63,5 @@ class LossCommand:
             console().print(table(rows[0], rows[1:]))
             console().print()
         if self.plot is not None:
-            print(f"wrote the plot to {self.plot}")
+            output.say(f"wrote the plot to {self.plot}")
         return 0

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from noisylabels.cli import output
+
 if TYPE_CHECKING:
     from noisylabels.noise.labels import NoisyLabels
 
@@ -99,7 +101,7 @@ class Noise:
             _print_pairs(labels, whole.class_names)
         for what, file in (("labels", self.out), ("plot", self.plot)):
             if file is not None:
-                print(f"wrote the {what} to {file}")
+                output.say(f"wrote the {what} to {file}")
         return 0
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from noisylabels.cli import output
 from noisylabels.core.checks import InputError
 
 
@@ -34,6 +34,9 @@ class Predict:
     """file to write (default: standard output)"""
     all_classes: bool = False
     """add a column with the probability of every class"""
+    escape_formulas: bool = False
+    """put an apostrophe before cells that a spreadsheet would run as a formula; such names then differ from
+    those of the files"""
     bad_images: str = "fail"
     """fail or skip: what to do with images that cannot be read"""
     id_column: str | None = None
@@ -71,18 +74,18 @@ class Predict:
             with TerminalReporter(1) as reporter:
                 names, probs = predict_table(trained, table, notes, self.id_column, reporter.decoding)
         for note in notes:
-            print(f"note: {note}", file=sys.stderr)
+            output.note(note)
         best, label = probs.max(1)
         text = io.StringIO()
-        writer = CellWriter(text)
+        writer = CellWriter(text, escape_formulas=self.escape_formulas)
         extra = list(trained.class_names) if self.all_classes else []
         writer.row(["image" if trained.encoder is None else "id", "label", "probability", *extra])
         for row, name in enumerate(names):
             every = [f"{value:.6f}" for value in probs[row].tolist()] if self.all_classes else []
             writer.row([name, trained.class_names[int(label[row])], f"{float(best[row]):.6f}", *every])
         if self.out is None:
-            sys.stdout.write(text.getvalue())
+            output.write_data(text.getvalue())
         else:
             write_text(self.out.expanduser(), text.getvalue())
-            print(f"wrote {len(names)} predictions to {self.out}")
+            output.say(f"wrote {len(names)} predictions to {self.out}")
         return 0

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from noisylabels.cli.pace import LogLines
-from noisylabels.cli.terminal import table
+from noisylabels.cli.terminal import log_console, table
 
 if TYPE_CHECKING:
     from noisylabels.study.grid import Cell
@@ -40,7 +40,7 @@ class Progress:
     ) -> None:
         self.store = store
         self.total = len(states)
-        self.console = Console(stderr=True, highlight=False)
+        self.console = log_console()
         self.running: dict[str, tuple[Cell, int]] = {}  # with the epochs that were done before
         self.done, self.failed = states.count("done"), states.count("failed")
         self.ended_before = self.done + self.failed

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+from noisylabels.cli import output
 
 if TYPE_CHECKING:
     from noisylabels.study.reporting import Sections
@@ -51,13 +52,10 @@ class Report:
         notes: list[str] = []
         results = read_results(self.runs, notes)
         for note in notes:
-            print(f"note: {note}", file=sys.stderr)
-        shown = sys.stderr.isatty()
+            output.note(note)
 
         def progress(done: int, total: int) -> None:
-            if shown:
-                end = "\n" if done == total else ""
-                print(f"\rfigures {done}/{total}", end=end, file=sys.stderr, flush=True)
+            output.count_up("figures", done, total)
 
         try:
             formats = [f".{name}" for name in self.formats]
@@ -66,9 +64,9 @@ class Report:
             raise InputError(f"cannot write the report to {out}: {error.strerror or error}") from None
         for each in results:
             failed = f", {len(each.failed)} failed" if each.failed else ""
-            print(f"{each.title}: {len(each.done)} runs{failed}")
-        print(f"tables: {out / 'tables'}" + (f", figures: {out / 'figures'}" if self.formats else ""))
-        print(f"page: {path.resolve()}")
+            output.say(f"{each.title}: {len(each.done)} runs{failed}")
+        output.say(f"tables: {out / 'tables'}" + (f", figures: {out / 'figures'}" if self.formats else ""))
+        output.say(f"page: {path.resolve()}")
         return 0
 
 

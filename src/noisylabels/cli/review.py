@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from noisylabels.cli import output
+
 if TYPE_CHECKING:
     from noisylabels.audit.review.session import Session
 
@@ -41,6 +43,9 @@ class Review:
     or auto (by the file name)"""
     overwrite: bool = False
     """replace an existing file of the export"""
+    escape_formulas: bool = False
+    """in an export of labels as .csv or .tsv, put an apostrophe before cells that a spreadsheet would run as
+    a formula; such ids and labels then differ from those of the data"""
     port: int = 0
     """port of the page on 127.0.0.1 (0: any free port)"""
     browser: bool = True
@@ -58,7 +63,7 @@ class Review:
         session = Session(self.audit.expanduser(), self.reviewer or _user(), self.outside, reading=reading)
         try:
             for note in session.notes():
-                print(f"note: {note}", file=sys.stderr)
+                output.note(note)
             return self._export(session) if self.export is not None else self._serve(session)
         finally:
             session.store.close()
@@ -68,30 +73,30 @@ class Review:
         from noisylabels.audit.review.export import export
 
         assert self.export is not None
-        done = export(session, self.export.expanduser(), self.form, self.overwrite)
+        done = export(session, self.export.expanduser(), self.form, self.overwrite, self.escape_formulas)
         left_out = f", {done.left_out:,} left out" if done.left_out else ""
-        print(f"{done.path}: {done.labels:,} labels, {done.changed:,} of them corrected{left_out}")
+        output.say(f"{done.path}: {done.labels:,} labels, {done.changed:,} of them corrected{left_out}")
         if self.form != "input" and done.path.suffix in (".csv", ".tsv", ".parquet"):
             for _, command in next_steps(session.audit, self.audit)[2:]:
-                print(f"next: {command.removesuffix('corrected.csv')}{shlex.quote(str(self.export))}")
+                output.say(f"next: {command.removesuffix('corrected.csv')}{shlex.quote(str(self.export))}")
         for note in done.notes:
-            print(f"note: {note}", file=sys.stderr)
+            output.note(note)
         return 0
 
     def _serve(self, session: Session) -> int:
         from noisylabels.audit.review.server import serve
 
         def announce(address: str, once: str) -> None:
-            print(f"{session.audit.name}: {_state(session)}", flush=True)
-            print(f"review at {address}", flush=True)
-            print("Press Ctrl-C to stop; each decision is saved at once", flush=True)
+            output.say(f"{session.audit.name}: {_state(session)}")
+            output.say(f"review at {address}")
+            output.say("Press Ctrl-C to stop; each decision is saved at once")
             if self.browser and _has_display():
                 import webbrowser
 
                 threading.Thread(target=webbrowser.open, args=(once,), daemon=True).start()
 
         serve(session, self.port, announce)
-        print(
+        output.say(
             f"\n{_state(session)}; to export the labels: noisylabels review {self.audit} "
             "--export corrected.csv"
         )

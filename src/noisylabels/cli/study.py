@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+from noisylabels.cli import output
 
 if TYPE_CHECKING:
     from noisylabels.study.grid import Cell, Study
@@ -222,18 +223,18 @@ class StudyCommand:
         done, failed, running = (
             sum(state.state == name for state in states) for name in ("done", "failed", "running")
         )
-        print(
+        output.say(
             f"{done} of {len(cells)} cells done"
             + (f", {failed} failed" if failed else "")
             + f", in {store.folder}"
         )
         for cell, state in zip(cells, states, strict=True):
             if state.state == "failed":
-                print(f"  failed: {cell.name}: {state.message}")
+                output.say(f"  failed: {cell.name}: {state.message}")
         if running:
-            print(f"{running} running in another process")
+            output.say(f"{running} running in another process")
         if unfinished := len(cells) - done - failed - running:
-            print(f"{unfinished} left; run the same command again to resume", file=sys.stderr)
+            output.note(f"{unfinished} left; run the same command again to resume")
             if work.full:
                 raise InputError(f"{work.full}; free some space")
             # failures that could not be recorded are not the effect of a signal
@@ -295,6 +296,6 @@ class StudyCommand:
         notes: list[str] = []
         count = export(read_rows(store.folder, notes), file)
         for note in notes:
-            print(f"note: {note}", file=sys.stderr)
-        print(f"wrote {count} runs to {file} ({file.stat().st_size / 1000:,.0f} kB)")
+            output.note(note)
+        output.say(f"wrote {count} runs to {file} ({file.stat().st_size / 1000:,.0f} kB)")
         return 0

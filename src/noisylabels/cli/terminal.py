@@ -15,16 +15,26 @@ from rich.table import Table
 from rich.text import Text
 
 from noisylabels.cli.pace import LogLines, Pace
+from noisylabels.core.printable import printable
 from noisylabels.core.process import discard_output
 
 
 class _Output(Console):
     """Rich's console, except that a closed pipe, as after head, is no failure."""
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; texts, which may hold names from files, are made printable, and `table` does that itself."""
+        super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **options)
+
     def on_broken_pipe(self) -> None:
         """Exit without an error and discard what is left in the buffer."""
         discard_output()
         raise SystemExit(0)
+
+
+def log_console() -> Console:
+    """Return a console for progress and notes: standard error."""
+    return _Output(stderr=True, highlight=False)
 
 
 @cache
@@ -45,10 +55,10 @@ class TerminalReporter:
     def __init__(self, epochs: int, folds: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
         self.epochs = epochs * folds
         self.pace = Pace(epochs, folds, clock)
-        self.console = Console(stderr=True, highlight=False)
+        self.console = log_console()
         self.log = LogLines(self._line, clock)
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[rate]}"),
@@ -120,7 +130,7 @@ class TerminalReporter:
             # in a resumed run the first call is not step 0; the rate counts from there
             self.tasks[what] = self.progress.add_task(what, total=total, completed=int(done), rate="")
         task = self.tasks[what]
-        self.progress.update(task, completed=done, description=words or what)
+        self.progress.update(task, completed=done, description=printable(words or what))
         speed = self.progress.tasks[self.progress.task_ids.index(task)].speed
         self.progress.update(task, rate=f"{speed:.1f} {unit}/s" if speed else "")
 
@@ -129,9 +139,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Return a table of text."""
     result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for header in headers:
-        result.add_column(header, overflow="fold")
+        result.add_column(Text(printable(header)), overflow="fold")
     for row in rows:
-        result.add_row(*(Text(cell) for cell in row))
+        result.add_row(*(Text(printable(cell)) for cell in row))
     return result
 
 
@@ -149,10 +159,10 @@ def matrix(
     if sizes is not None:
         result.add_column("examples ", justify="right")
     for name in names:
-        result.add_column(f" {name[:4]}", justify="right", min_width=5)
+        result.add_column(Text(f" {printable(name[:4], breaks='')}"), justify="right", min_width=5)
     for k, (name, row) in enumerate(zip(names, values, strict=True)):
         beside = [] if sizes is None else [Text(f"{sizes[k]} ")]
-        result.add_row(Text(f"{name} "), *beside, *(_shaded(value) for value in row))
+        result.add_row(Text(f"{printable(name, breaks='')} "), *beside, *(_shaded(value) for value in row))
     return result
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import tyro
 
+from noisylabels.cli import output
 from noisylabels.experiment import RunConfig, RunResult, load_config
 
 
@@ -49,9 +49,9 @@ class Train:
         with TerminalReporter(config.epochs) as reporter:
             result = run(config, reporter, track=self.track)
         if result.status == "failed":
-            print(f"noisylabels: {result.message} (recorded in {result.path})", file=sys.stderr)
+            output.complain(f"{result.message} (recorded in {result.path})")
             return 1
-        print(summary(result))
+        output.say(summary(result))
         return 0
 
 

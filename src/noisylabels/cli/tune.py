@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from noisylabels.cli import output
 from noisylabels.experiment import RunConfig, load_config
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ class Tune:
                 )
         except Interrupted:
             if time.monotonic() > until:
-                print("noisylabels: the time is up; run the same command again to resume", file=sys.stderr)
+                output.complain("the time is up; run the same command again to resume")
                 return 0
             raise
         if not tuned.ranked:
-            print(f"noisylabels: no trial in {tuned.out} finished", file=sys.stderr)
+            output.complain(f"no trial in {tuned.out} finished")
             return 1
         console().print(best(tuned), markup=False, soft_wrap=True)
         console().print(summary(tuned, config), markup=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ def open_parquet(file: Path, remedy: str = "get the file again") -> Iterator[Any
         raise
     # besides its own exceptions, Arrow raises OSError and, for names that are not UTF-8, ValueError
     except (pa.ArrowException, OSError, ValueError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = _words(error)
+        first_line = said.splitlines()[0] if said else type(error).__name__
         raise InputError(f"{file} cannot be read as Parquet ({first_line}); {remedy}") from None
 
 
@@ -250,14 +252,14 @@ def read_array(
     try:
         check_regular(path)
         if mapped or writable:
-            return np.lib.format.open_memmap(path, mode="c" if writable else "r")
+            return _with_characters(np.lib.format.open_memmap(path, mode="c" if writable else "r"))
         with open_file(path) as file:  # opened here, because np.load leaves a damaged archive open
             if name is None:
                 return next_array(file, path)
             array = np.load(file, allow_pickle=False)[name]
         if not isinstance(array, np.ndarray):  # the bytes of another file in the archive
             raise ValueError("not an array")
-        return array
+        return _with_characters(array)
     except InputError:
         raise
     except Exception as error:  # a damaged file can raise anything
@@ -267,7 +269,7 @@ def read_array(
 def next_array(file: BinaryIO, where: Path | str) -> np.ndarray:
     """Return the array in the format of .npy at the place of an open file; see `read_array` for errors."""
     try:
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        return _with_characters(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
     except Exception as error:  # a damaged header can raise anything
         _damaged(where, error)
 
@@ -287,8 +289,22 @@ def array_header(file: Any, where: Path | str) -> tuple[tuple[int, ...], np.dtyp
         _damaged(where, error)
 
 
+def _with_characters(array: np.ndarray) -> np.ndarray:
+    """Return an array if its texts consist of characters: NumPy reads any 32 bits as one."""
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        flat = np.ascontiguousarray(array).reshape(-1)
+        if (flat.view(array.dtype.byteorder + "u4") > sys.maxunicode).any():
+            raise ValueError("a text has a number that is no character")
+    return array
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says, without the path, which the message names already."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def _damaged(where: Path | str, error: Exception) -> NoReturn:
-    reason = " ".join(str(error).strip().partition("\n")[0].split())[:200] or type(error).__name__
+    reason = " ".join(_words(error).strip().partition("\n")[0].split())[:200] or type(error).__name__
     if "allow_pickle" in reason or "Python objects" in reason:
         raise InputError(
             f"{where} holds Python objects, which are not read; save it with a numeric or string dtype"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -66,6 +67,23 @@ def delimiter_of(path: Path, lines: Iterable[str]) -> str:
     return next((mark for mark in ",;\t" if mark in first), ",")
 
 
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r]")
+"""How a cell begins that a spreadsheet takes for a formula; full-width signs count too."""
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+
+
+def without_formula(cell: str) -> str:
+    """Return a cell that no spreadsheet runs as a formula: with an apostrophe before it if one would.
+
+    Numbers such as -1 are no formulas.
+
+    >>> without_formula("=HYPERLINK(A1)"), without_formula("-1.5"), without_formula("cat")
+    ("'=HYPERLINK(A1)", '-1.5', 'cat')
+    """
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+
+
 class CellWriter:
     r"""Writer of rows as CSV that reads back unchanged.
 
@@ -73,13 +91,17 @@ class CellWriter:
         text: the file to write to.
         delimiter: the character between cells.
         ending: the line ending.
+        escape_formulas: write cells as `without_formula` does; these do not read back unchanged.
 
     >>> CellWriter(text := io.StringIO()).row(["a", "b\r"])
     >>> text.getvalue()
     '"a","b\r"\n'
     """
 
-    def __init__(self, text: TextIO, delimiter: str = ",", ending: str = "\n") -> None:
+    def __init__(
+        self, text: TextIO, delimiter: str = ",", ending: str = "\n", escape_formulas: bool = False
+    ) -> None:
+        self._escape_formulas = escape_formulas
         self._plain, self._quoted = (
             csv.writer(text, delimiter=delimiter, lineterminator=ending, quoting=how)
             for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
@@ -87,6 +109,8 @@ class CellWriter:
 
     def row(self, cells: Sequence[object]) -> None:
         """Write a row."""
+        if self._escape_formulas:
+            cells = [without_formula(cell) if isinstance(cell, str) else cell for cell in cells]
         # a carriage return ends a line on reading, but csv does not quote it before Python 3.13
         unquoted = any("\r" in cell for cell in cells if isinstance(cell, str))
         (self._quoted if unquoted else self._plain).writerow(cells)

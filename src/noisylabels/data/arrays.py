@@ -280,6 +280,19 @@ def _single(path: Path, names: list[str]) -> dict[str, Part]:
     return {"": Part("train", others[0], "labels")}
 
 
+def joined_labels(parts: Sequence[np.ndarray], path: Path) -> np.ndarray:
+    """Return the labels of all parts as one array.
+
+    Raises:
+        InputError: they are of types that have nothing in common, such as integers and records.
+    """
+    try:
+        return np.concatenate(parts)
+    except TypeError:
+        kinds = " and ".join(str(part.dtype) for part in parts)
+        raise InputError(f"the labels of {path} are of the types {kinds}, expected one type") from None
+
+
 def _read(path: Path, chosen: Chosen, options: Options) -> ReadResult:
     files, parts, named = chosen.files, chosen.parts, chosen.class_names
     class_names = class_names_of(*read_array(path, files, named)) if named else ()
@@ -302,7 +315,7 @@ def _read(path: Path, chosen: Chosen, options: Options) -> ReadResult:
         return f"{places[0]}, row {row}" if row < first else f"{places[1]}, row {row - first}"
 
     what = f"the labels of {path}"
-    read = read_labels(np.concatenate(values), class_names or None, where=where_of, what=what)
+    read = read_labels(joined_labels(values, path), class_names or None, where=where_of, what=what)
     y, names = read.codes, read.class_names
     num_train, notes = len(images[0]), peaks.notes()
     ids = ids_of(chosen, path, [len(part) for part in values], parts[0].name, notes)

@@ -124,8 +124,9 @@ class _Part:
     @classmethod
     def of(cls, name: str, data: Any, notes: list[str], options: Options) -> _Part:
         kind = type(data)
-        if not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")) or isinstance(data, (str, bytes)):
-            streams = hasattr(kind, "__iter__") and not isinstance(data, (str, bytes))
+        other = isinstance(data, (str, bytes, Mapping)) or getattr(data, "ndim", 1) == 0
+        if other or not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")):
+            streams = hasattr(kind, "__iter__") and not other
             hint = "; load a streaming data set completely, without streaming=True" if streams else ""
             raise InputError(
                 f"the {name} part is a {kind.__name__}, expected a data set with a length and "

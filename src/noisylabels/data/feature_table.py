@@ -317,7 +317,8 @@ def _of_arrays(path: Path, options: Options, notes: list[str]) -> Rows:
         [np.concatenate(pair) for pair in zip(sheets[0].columns, sheets[1].columns, strict=True)],
         lambda row: sheets[0].where(row) if row < first else sheets[1].where(row - first),
     )
-    return Rows(joined, np.concatenate(labels), names, keys, (rows[:first], rows[first:]), separate=True)
+    both = arrays.joined_labels(labels, path)
+    return Rows(joined, both, names, keys, (rows[:first], rows[first:]), separate=True)
 
 
 SAMPLE = 1000

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError, one_line
 from noisylabels.core.schema import read_checked
+from noisylabels.encoders.claimed_size import check_claims
 from noisylabels.encoders.encoder import FrozenEncoder
 from noisylabels.encoders.hub import hub_folder
 from noisylabels.encoders.image_network import ImageNetwork
@@ -104,11 +105,13 @@ def load_pretrained(folder: Path, name: str) -> tuple[nn.Module, frozenset[str]]
         name: the encoder's, for errors.
 
     Raises:
-        InputError: transformers is not installed; the model cannot be loaded; other weights are missing.
+        InputError: transformers is not installed; the model cannot be loaded, or claims to be larger than
+            its weights; other weights are missing.
     """
     transformers = import_transformers(name)
     try:
         with quiet(transformers):
+            check_claims(folder, name, transformers)
             network, about = transformers.AutoModel.from_pretrained(
                 str(folder),
                 local_files_only=True,
@@ -118,7 +121,7 @@ def load_pretrained(folder: Path, name: str) -> tuple[nn.Module, frozenset[str]]
                 dtype=torch.float32,
             )
     except Exception as error:
-        if isinstance(error, MemoryError):
+        if isinstance(error, (MemoryError, InputError)):
             raise
         raise InputError(f"the encoder {name!r} cannot be loaded: {one_line(error)}") from None
     missing = frozenset(about["missing_keys"])

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from noisylabels.core.checks import InputError, one_line
+from noisylabels.core.optional import import_optional
 
 
 def import_transformers(name: str) -> Any:
     """Return the module transformers, or raise an `InputError` that says how to install it."""
-    try:
-        return importlib.import_module("transformers")
-    except ImportError as error:
-        if error.name == "transformers":
-            raise InputError(
-                f"the encoder {name!r} needs transformers, which is not installed: pip install transformers"
-            ) from None
-        raise InputError(f"transformers is installed but cannot be imported: {one_line(error)}") from None
+    return import_optional(
+        "transformers",
+        f"the encoder {name!r} needs transformers, which is not installed: pip install transformers",
+    )
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from sklearn.utils import column_or_1d
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import as_cells, read_labels
 from noisylabels.core.spelling import spelling_notes
+from noisylabels.noise.checks import check_real
 
 
 def in_values(y: Any) -> Any:
@@ -178,6 +179,7 @@ def checked_weights(given: Any, count: int) -> np.ndarray:
     """Return the weights of `count` examples, float64."""
     if given is None:
         return np.ones(count)
+    check_real(given, "sample_weight is", f"({count},)")
     weights = np.asarray(given, dtype=np.float64)
     if weights.ndim == 0:
         weights = np.full(count, float(weights))

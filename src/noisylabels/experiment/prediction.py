@@ -79,6 +79,8 @@ def load_model(
                 f"the model of {path} is user-defined code, {recorded!r}, which must run to load it; "
                 f"if you trust that code, pass --model {recorded}"
             )
+        if not is_user_model(recorded):
+            _check_claims(saved)
         network = build_model(**saved.shape | {"name": untrained(model or recorded)})
         if model is not None and (unlike := _difference(network, saved.weights)):
             raise InputError(f"the model {model!r} is not the one trained in {path}: {unlike}")
@@ -137,6 +139,21 @@ def encoder_of(saved: SavedModel, device: str, path: Path, features: str | None 
                 "or train again"
             )
     return found
+
+
+def _check_claims(saved: SavedModel) -> None:
+    """Raise a `ValueError` if the network that a file describes is not that of its weights.
+
+    The network is built without memory: a header of a few bytes can claim one of terabytes.
+    """
+    import torch
+
+    from noisylabels.models.catalog import build_model, untrained
+
+    with torch.device("meta"):
+        network = build_model(**saved.shape | {"name": untrained(saved.shape["name"])})
+    if unlike := _difference(network, saved.weights):
+        raise ValueError(unlike)
 
 
 def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import locked_folder, read_json, write_json
+from noisylabels.core.files import locked_folder, read_json, remove_tree, write_json
 from noisylabels.encoders.names import AUTO, MISSING, NONE
 from noisylabels.experiment.auto_loss import choose, number_of_steps
 from noisylabels.experiment.config import RunConfig
@@ -139,7 +138,7 @@ def _with_inputs(resolved: ResolvedRun, data: MethodData) -> MethodSpec:
     if kept and kept != before:
         write_json(path, kept)
     for checkpoints in resolved.out.glob(f"{CHECKPOINTS}*"):
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        remove_tree(checkpoints, resolved.out)
     return spec
 
 

@@ -185,6 +185,8 @@ def check_weight(weight: Any, *, wait: bool) -> Tensor | None:
             raise InputError(
                 f"class weights are {weight!r}, expected (K,) finite numbers of 0 or more in a tensor"
             ) from None
+    if found.is_complex():
+        raise InputError(f"class weights are of type {found.dtype}, expected real numbers of 0 or more")
     found = found if found.is_floating_point() else found.float()
     looks = wait or (found.device.type == "cpu" and not torch.compiler.is_compiling())
     if found.ndim != 1 or (looks and not bool((torch.isfinite(found) & (found >= 0)).all())):
@@ -195,9 +197,16 @@ def check_weight(weight: Any, *, wait: bool) -> Tensor | None:
 
 
 def check_ignore_index(ignore_index: int | None) -> int | None:
-    """Return `ignore_index` if it is an integer or None, else raise an `InputError`."""
-    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
+    """Return `ignore_index` if it is a 64-bit integer or None, else raise an `InputError`."""
+    if ignore_index is None:
+        return None
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
         raise InputError(f"ignore_index is {ignore_index!r}, expected an integer, or None for none")
+    if not -(2**63) <= ignore_index < 2**63:  # labels have 64 bits; beyond, it would stand for another label
+        raise InputError(
+            f"ignore_index has {ignore_index.bit_length()} bits, expected an integer from -2^63 to 2^63 - 1, "
+            "as labels are, or None for none"
+        )
     return ignore_index
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from noisylabels.core.checks import InputError, one_line
+from noisylabels.core.optional import import_optional
 from noisylabels.models.normalization import set_normalization
 
 
@@ -32,15 +33,10 @@ def check_timm(spec: str, what: str = "model") -> Any:
             weights for it.
     """
     name, pretrained = split_timm(spec)
-    try:
-        timm = importlib.import_module("timm")
-    except ImportError as error:
-        if error.name == "timm":
-            raise InputError(
-                f"the {what} {_asked(spec, what)!r} needs timm, which is not installed: "
-                "pip install 'noisylabels[models]'"
-            ) from None
-        raise InputError(f"timm is installed but cannot be imported: {one_line(error)}") from error
+    asked = f"the {what} {_asked(spec, what)!r}"
+    timm = import_optional(
+        "timm", f"{asked} needs timm, which is not installed: pip install 'noisylabels[models]'"
+    )
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=1)
         hint = f"; did you mean 'timm:{near[0]}'?" if near else "; timm.list_models() lists the names"

@@ -238,6 +238,10 @@ def untrained(name: str) -> str:
     return f"timm:{split_timm(name)[0]}" if name.startswith("timm:") else _split(name)[0]
 
 
+MOST_UNITS = 2**24
+"""Most units of a layer; two such layers side by side would have a petabyte of weights."""
+
+
 def build_model(
     name: str,
     *,
@@ -279,7 +283,12 @@ def build_model(
                     f"images of {image_size[0]}x{image_size[1]} are too small for the model {name!r}, "
                     f"which needs {row.smallest}x{row.smallest} or more; change --model or --image-size"
                 )
-            widths = tuple(max(1, round(w * width)) for w in row.widths)
+            widths = tuple(max(1, round(min(w * width, 2.0 * MOST_UNITS))) for w in row.widths)
+            if max(widths, default=0) > MOST_UNITS:
+                raise InputError(
+                    f"--width is {width:g}, which gives the model {name!r} layers of more than "
+                    f"{MOST_UNITS:,} units; give a smaller one"
+                )
             built = row.build(channels, image_size, num_classes, widths=widths)
             if pretrained:
                 assert isinstance(built, EfficientNetLite0)

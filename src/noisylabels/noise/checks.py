@@ -170,11 +170,19 @@ def as_checked(values: object, what: str) -> CheckedProbs:
     return CheckedProbs(p, what)
 
 
+def check_real(values: Any, what: str, shape: str) -> None:
+    """Raise an `InputError` for an array or tensor of complex numbers or dates, which NumPy would convert."""
+    kind = str(getattr(values, "dtype", "")).removeprefix("torch.")
+    if kind.startswith(("complex", "datetime", "timedelta")):
+        raise InputError(f"{what} of type {kind}, expected real numbers of shape {shape}")
+
+
 def numbers(values: Any, what: str, shape: str, kind: type | None = np.float64) -> np.ndarray:
     """Return numbers, of a torch tensor too, as an array; `what` and `shape` describe them in errors.
 
     With `kind` None, floats and integers stay as they are stored, without a copy; others become float64.
     """
+    check_real(values, f"{what} are", shape)
     if hasattr(values, "detach"):  # a torch tensor, recognized without importing torch
         # NumPy has no bfloat16
         values = values.detach().cpu()

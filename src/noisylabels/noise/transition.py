@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_between
-from noisylabels.noise.checks import check_num_classes, check_pairs
+from noisylabels.noise.checks import check_num_classes, check_pairs, check_real
 
 Rows = Callable[[int], np.ndarray]
 """Class -> its row of a transition matrix, (K,) float64."""
@@ -163,6 +163,7 @@ def check_transition(transition: object) -> np.ndarray:
     ...
     noisylabels.core.checks.InputError: row 1 of the transition matrix sums to 0.9, expected 1
     """
+    check_real(transition, "the transition matrix is", "(K, K)")
     if hasattr(transition, "detach"):  # a torch tensor, recognized without importing torch
         transition = transition.detach().cpu()
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from noisylabels.core.files import atomic_replace
 from noisylabels.report.panels import VEGA_LITE, Figure
+from noisylabels.report.renderer import render
 from noisylabels.report.theme import import_altair
 
 SUFFIXES = (".svg", ".png", ".pdf")
@@ -20,13 +21,11 @@ def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> li
     Vega runs once, for the SVG; the other formats are converted from it.
     """
     import_altair()
-    import vl_convert
-
-    svg: str = vl_convert.vegalite_to_svg(figure.spec(), vl_version=VEGA_LITE)
+    svg: str = render("vegalite_to_svg", vl_spec=figure.spec(), vl_version=VEGA_LITE)
     made: dict[str, Any] = {
         ".svg": lambda: svg.encode(),
-        ".png": lambda: vl_convert.svg_to_png(svg, scale=_scale(svg)),
-        ".pdf": lambda: vl_convert.svg_to_pdf(svg),
+        ".png": lambda: render("svg_to_png", svg=svg, scale=_scale(svg)),
+        ".pdf": lambda: render("svg_to_pdf", svg=svg),
     }
     paths = []
     for suffix in suffixes:

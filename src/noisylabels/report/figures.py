@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import atomic_replace, check_target
+from noisylabels.report.renderer import render
 from noisylabels.report.theme import PALETTE, Theme, import_altair, styled
 
 FORMATS = {".svg": "svg", ".png": "png", ".html": "html", ".json": "json"}
@@ -248,15 +250,27 @@ def save(chart: Any, path: str | Path) -> None:
         InputError: an unknown suffix, a path that cannot be written, or missing packages.
     """
     path = check_target(Path(path), FORMATS, "figure")
-    suffix = path.suffix.lower()
-    import_altair()
-    extras: dict[str, dict[str, Any]] = {".png": {"scale_factor": 2}, ".html": {"inline": True}}
+    altair = import_altair()
+    with altair.data_transformers.enable("default"), altair.data_transformers.disable_max_rows():
+        spec = chart.to_dict(context={"pre_transform": False})
+    made = _rendered(spec, FORMATS[path.suffix.lower()])
     try:
         with atomic_replace(path) as temporary:
-            # explicit format, because the temporary file has another suffix
-            chart.save(str(temporary), format=FORMATS[suffix], **extras.get(suffix, {}))
+            temporary.write_bytes(made.encode() if isinstance(made, str) else made)
     except OSError as error:
         raise InputError(f"the figure {path} cannot be written: {error.strerror or error}") from None
+
+
+def _rendered(spec: dict[str, Any], kind: str) -> str | bytes:
+    """Return a Vega-Lite specification in a format of `FORMATS`."""
+    if kind == "json":
+        return json.dumps(spec)
+    if kind == "html":
+        return str(render("html", spec=spec))
+    version = ".".join(import_altair().VEGALITE_VERSION.split(".")[:2])
+    if kind == "svg":
+        return str(render("vegalite_to_svg", vl_spec=spec, vl_version=version))
+    return bytes(render("vegalite_to_png", vl_spec=spec, vl_version=version, scale=2, ppi=72))
 
 
 def _domain(curves: Mapping[str, Mapping[str, Sequence[float]]], key: str) -> list[float]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.optional import import_optional
 from noisylabels.report.panels import DATA, Figure, Panel
+from noisylabels.report.renderer import render
 from noisylabels.report.tables import Table, hypertext
 from noisylabels.report.theme import CONFIG, Theme, import_altair
 
@@ -61,12 +62,8 @@ def page(content: Page) -> str:
         InputError: jinja2 or a package that draws the figures is not installed.
     """
     import_altair()
-    try:
-        import jinja2
-        import markupsafe
-    except ImportError:
-        raise InputError("the page needs one more package: pip install 'noisylabels[report]'") from None
-    import vl_convert
+    missing = "the page needs one more package: pip install 'noisylabels[report]'"
+    jinja2, markupsafe = (import_optional(name, missing) for name in ("jinja2", "markupsafe"))
 
     theme = Theme(content.losses)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -96,14 +93,16 @@ def page(content: Page) -> str:
     def script(text: str) -> Any:
         return markupsafe.Markup(re.sub("</(?=script)|<(?=!--)", _escape, text, flags=re.IGNORECASE))
 
-    return template.render(
-        content=content,
-        sections=sections,
-        losses=swatches,
-        style=markupsafe.Markup(files.joinpath("page.css").read_text(encoding="utf-8")),
-        program=script(files.joinpath("page.js").read_text(encoding="utf-8")),
-        vega=script(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
-        data=script(json.dumps({"panels": panels, "groups": content.groups}, separators=(",", ":"))),
+    return str(
+        template.render(
+            content=content,
+            sections=sections,
+            losses=swatches,
+            style=markupsafe.Markup(files.joinpath("page.css").read_text(encoding="utf-8")),
+            program=script(files.joinpath("page.js").read_text(encoding="utf-8")),
+            vega=script(render("javascript_bundle")),
+            data=script(json.dumps({"panels": panels, "groups": content.groups}, separators=(",", ":"))),
+        )
     )
 
 

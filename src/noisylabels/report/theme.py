@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.optional import import_optional
 
 PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31"),
@@ -80,11 +80,9 @@ class Theme:
 
 def import_altair() -> Any:
     """Return altair, or raise an `InputError` that names the packages to install."""
-    try:
-        import altair
-        import vl_convert  # noqa: F401  altair draws SVG and PNG with it
-    except ImportError:
-        raise InputError("figures need two more packages: pip install 'noisylabels[report]'") from None
+    missing = "figures need two more packages: pip install 'noisylabels[report]'"
+    altair = import_optional("altair", missing)
+    import_optional("vl_convert", missing)  # draws SVG and PNG
     return altair
 
 

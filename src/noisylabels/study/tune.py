@@ -15,6 +15,7 @@ from noisylabels.core.checks import InputError, check_choice, check_whole, one_l
 from noisylabels.core.config import to_dict
 from noisylabels.core.files import check_within, locked_folder, real_path, remove_file, write_json
 from noisylabels.core.opening import check_not_link, open_in_place, read_bytes
+from noisylabels.core.optional import import_optional
 from noisylabels.core.rng import derive_seed
 from noisylabels.core.schema import Count, read_checked
 from noisylabels.experiment import (
@@ -233,10 +234,7 @@ def _named(terms: Sequence[Term]) -> list[tuple[str, Term]]:
 
 
 def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise InputError("tune needs Optuna: pip install 'noisylabels[tune]'") from None
+    optuna = import_optional("optuna", "tune needs Optuna: pip install 'noisylabels[tune]'")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

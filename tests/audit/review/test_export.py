@@ -19,6 +19,7 @@ from noisylabels.audit.review.export import export
 from noisylabels.audit.review.session import Session
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
+from noisylabels.core.delimited import without_formula
 from noisylabels.data.catalog import load
 from noisylabels.data.corrections import read_corrections, settled
 from noisylabels.data.features import joined
@@ -115,6 +116,29 @@ def test_odd_names_are_read_again_as_they_were(photos, tmp_path, suffix):
     found = read_corrections(tmp_path / f"t.{suffix}", session.audit.class_names)
     wanted = dict(zip(session.audit.ids, session.audit.given.tolist(), strict=True))
     assert settled(found, session.audit.ids) == wanted
+
+
+@pytest.mark.parametrize(("suffix", "comma"), [("csv", ","), ("tsv", "\t")])
+def test_formulas_are_escaped_on_request(photos, tmp_path, suffix, comma):
+    names = ["=1+1.png", "-a.png", "b.png"]
+    folder = photos(len(names), classes=("=dog", "-1"), names=names)
+    rows = {}
+    for flags in ([], ["--escape-formulas"]):
+        target = tmp_path / f"t{len(flags)}.{suffix}"
+        assert main(["review", str(folder), "--export", str(target), *flags]) == 0
+        with target.open(newline="") as file:
+            rows[len(flags)] = list(csv.reader(file, delimiter=comma))
+    assert {row[1] for row in rows[0][1:]} == {"=dog", "-1"}
+    escape = {"=dog": "'=dog"}
+    assert rows[1] == [[without_formula(name), escape.get(label, label)] for name, label in rows[0]]
+    assert any(name.startswith("'=dog/") for name, _ in rows[1])
+
+
+def test_formulas_are_escaped_in_labels_alone(photos, tmp_path):
+    session = Session(photos(4))
+    for target in ("t.parquet", "new"):
+        with pytest.raises(InputError, match=r"escape-formulas is for labels in a .csv or .tsv"):
+            export(session, tmp_path / target, escape_formulas=True)
 
 
 def test_without_decisions_all_labels_are_as_they_were(photos, tmp_path):

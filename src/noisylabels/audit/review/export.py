@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 FORMS = ("auto", "labels", "input")
 
 
-def export(session: Session, target: Path, form: str = "auto", overwrite: bool = False) -> Exported:
+def export(
+    session: Session,
+    target: Path,
+    form: str = "auto",
+    overwrite: bool = False,
+    escape_formulas: bool = False,
+) -> Exported:
     """Write the current labels of a review.
 
     Args:
@@ -29,6 +35,8 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
             Parquet as Parquet, .npz as .npz. "auto": "labels" if the name ends in .csv, .tsv or .parquet,
             otherwise "input".
         overwrite: replace an existing file. Folders and the audited data are never overwritten.
+        escape_formulas: for "labels" in .csv or .tsv: write cells so that a spreadsheet runs no formula, see
+            `core.delimited.without_formula`.
 
     Raises:
         InputError: the target exists, is or lies in the data, or the form does not fit the data.
@@ -38,9 +46,14 @@ def export(session: Session, target: Path, form: str = "auto", overwrite: bool =
     data = session.audit.summary.get("data")
     source = Path(data) if data and Path(data).exists() else None
     _check_free(target, source, overwrite)
+    if escape_formulas and (form != "labels" or target.suffix.lower() not in SUFFIXES):
+        raise InputError(
+            "--escape-formulas is for labels in a .csv or .tsv; leave it out, or name such a file without "
+            "--form input"
+        )
     if form == "labels":
         check_target(target, TABLES, "file of labels")
-        return _noted(session, _write_labels(session, target))
+        return _noted(session, _write_labels(session, target, escape_formulas))
     if source is None:
         raise InputError(
             f"the audited data are {data or 'arrays'}, which cannot be written as files; choose a name that "
@@ -73,21 +86,24 @@ def _noted(session: Session, done: Exported) -> Exported:
     return done
 
 
-def write_rows(session: Session, text: TextIO, delimiter: str = ",") -> Exported:
+def write_rows(
+    session: Session, text: TextIO, delimiter: str = ",", escape_formulas: bool = False
+) -> Exported:
     """Write the columns id and label as CSV; see `export`."""
     done = Exported(Path())
-    writer = CellWriter(text, delimiter)
+    writer = CellWriter(text, delimiter, escape_formulas=escape_formulas)
     writer.row(["id", "label"])
     for name, label in current(session, done):
         writer.row([name, label or ""])
     return done
 
 
-def _write_labels(session: Session, target: Path) -> Exported:
+def _write_labels(session: Session, target: Path, escape_formulas: bool) -> Exported:
     with atomic_replace(target) as temporary:
         if target.suffix.lower() in SUFFIXES:
             with temporary.open("w", encoding="utf-8", newline="") as text:
-                done = write_rows(session, text, "\t" if target.suffix.lower() == ".tsv" else ",")
+                delimiter = "\t" if target.suffix.lower() == ".tsv" else ","
+                done = write_rows(session, text, delimiter, escape_formulas)
         else:
             import pyarrow as pa
             import pyarrow.parquet as pq

@@ -28,6 +28,7 @@ from noisylabels.audit.review.pictures import SIDES, NoPicture
 from noisylabels.audit.review.session import Session
 from noisylabels.core.checks import InputError
 from noisylabels.core.opening import read_bytes
+from noisylabels.core.optional import import_optional
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -308,11 +309,9 @@ def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] 
     Raises:
         InputError: the port is in use, or a package is missing.
     """
-    try:
-        import uvicorn
-        from starlette.applications import Starlette  # noqa: F401  fail here rather than later
-    except ImportError:
-        raise InputError("the review needs more packages; run pip install 'noisylabels[review]'") from None
+    missing = "the review needs more packages; run pip install 'noisylabels[review]'"
+    uvicorn = import_optional("uvicorn", missing)
+    import_optional("starlette.applications", missing)  # fail here rather than later
     sys.setswitchinterval(0.0005)  # answers to decisions must not wait for threads that render images
     warnings.filterwarnings("ignore", module="PIL")  # about image metadata, which is not used
     with contextlib.closing(_listening(port)) as listening:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from noisylabels.core.checks import InputError, check_choice
+from noisylabels.core.checks import InputError, check_choice, one_line
 from noisylabels.core.locks import exclusive_lock
 from noisylabels.experiment.folder import RunResult
 from noisylabels.experiment.reporter import Reporter, Silent
@@ -35,6 +35,10 @@ def check_trackers(names: Sequence[str]) -> list[type[Tracker]]:
             raise InputError(
                 f"the tracker {name} is not installed ({error}): pip install 'noisylabels[track]'"
             ) from None
+        except (AttributeError, OSError, RuntimeError, TypeError) as error:  # its parts do not fit
+            raise InputError(
+                f"the tracker {name} is installed but cannot be imported: {one_line(error)}"
+            ) from error
         trackers.append(tracker)
     return trackers
 

@@ -1,0 +1,35 @@
+"""Print plain lines: results, notes, errors. They may hold names from files, so they are made printable."""
+
+from __future__ import annotations
+
+import sys
+
+from noisylabels.core.printable import one_printed_line, printable
+
+
+def say(text: str) -> None:
+    """Print a result, one line or several."""
+    line = printable(text)
+    known = sys.stdout.encoding or "utf-8"  # of a stream that is no file, such as that of a test
+    print(line.encode(known, "backslashreplace").decode(known), flush=True)
+
+
+def note(text: str) -> None:
+    """Print a note on standard error."""
+    print(f"note: {one_printed_line(text)}", file=sys.stderr)
+
+
+def complain(text: str) -> None:
+    """Print an error, or why a command stops, as one line on standard error."""
+    print(f"noisylabels: {one_printed_line(text)}", file=sys.stderr)
+
+
+def count_up(what: str, done: int, total: int) -> None:
+    """Print a count over the line before, if standard error is a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{printable(what)} {done}/{total}", end="\n" * (done == total), file=sys.stderr, flush=True)
+
+
+def write_data(text: str) -> None:
+    """Write data, such as CSV: as they are to a file or a program, made printable to a terminal."""
+    sys.stdout.write(printable(text, breaks="\r\n\t") if sys.stdout.isatty() else text)

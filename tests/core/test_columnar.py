@@ -1,0 +1,61 @@
+"""Arrays of texts in files of NumPy: any 32 bits can stand in them, but not every number is a character."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from noisylabels.core.checks import InputError
+from noisylabels.core.columnar import read_array
+from noisylabels.data.catalog import load
+
+
+def with_number(path: Path, order: str) -> Path:
+    """Write texts of which one has the number 0x00ABCDEF, which is no character."""
+    numbers = np.array([[97, 0], [0xABCDEF, 0x62]], dtype=f"{order}u4")
+    np.save(path, np.ascontiguousarray(numbers).view(f"{order}U2").reshape(-1))
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_number_that_is_no_character_is_one_line(tmp_path, order, mapped):
+    path = with_number(tmp_path / "ids.npy", order)
+    with pytest.raises(
+        InputError, match=r"ids.npy cannot be read as a NumPy file .a text has a number that is"
+    ):
+        read_array(path, mapped=mapped)
+
+
+def test_in_an_archive(tmp_path):
+    damaged = np.load(with_number(tmp_path / "ids.npy", "<"))
+    np.savez(tmp_path / "set.npz", X=np.zeros((2, 3)), y=damaged)
+    with pytest.raises(InputError, match=r"y of .*set.npz cannot be read as a NumPy file"):
+        load(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("texts", [["a", "bé"], ["😀", "\U0010ffff"], ["", ""], []])
+def test_characters_are_read(tmp_path, texts, order):
+    wanted = np.array(texts, dtype=f"{order}U3")
+    np.save(tmp_path / "t.npy", wanted)
+    assert read_array(tmp_path / "t.npy").tolist() == texts
+    np.save(tmp_path / "grid.npy", np.asfortranarray(np.tile(wanted, (2, 1))))
+    assert read_array(tmp_path / "grid.npy").tolist() == [texts, texts]
+
+
+RECORDS = np.zeros(10, [("a", "i8")])
+
+
+@pytest.mark.parametrize("records", [RECORDS, np.zeros(10, "V8")])
+@pytest.mark.parametrize("shape", [(10, 3), (10, 8, 8)])
+def test_parts_whose_labels_have_no_type_in_common(tmp_path, shape, records):
+    X = np.zeros(shape, np.uint8 if len(shape) > 2 else np.float32)
+    y = np.arange(10) % 2
+    np.savez(tmp_path / "set.npz", x_train=X, y_train=y, x_test=X, y_test=records)
+    with pytest.raises(
+        InputError, match=r"the labels of .*set.npz are of the types int64 and .*, expected one"
+    ):
+        load(tmp_path / "set.npz")

@@ -1,0 +1,128 @@
+"""The campaign of damaged files, kills and faults: a minute of it finds nothing, and its oracle can find."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import noisylabels
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from campaign.cases import GENERATORS, Place, load_generators  # noqa: E402
+from campaign.draw import Draw  # noqa: E402
+from campaign.kills import compared  # noqa: E402
+from campaign.oracle import fingerprint, judge  # noqa: E402
+from campaign.table import COLUMNS, markdown  # noqa: E402
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("the campaign watches processes as Linux shows them", allow_module_level=True)
+
+
+@pytest.mark.slow
+def test_one_minute_finds_nothing(tmp_path: Path):
+    source = str(Path(noisylabels.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "campaign", "--seed", "0", "--minutes", "1", "--out", str(tmp_path / "table")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+    )
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["findings"] == [], done.stdout
+    assert done.returncode == 0, done.stderr
+    assert sum(row["cases"] for row in table["rows"].values()) > 20
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path / "case", tmp_path / "base")
+    made.make()
+    return made
+
+
+def found(place: Place, code: int | None = 0, output: bytes = b"", written: tuple[str, ...] = ()) -> str:
+    before = fingerprint(Place(place.root, place.base).outside)
+    return "; ".join(judge(place, code, output, before, written).findings)
+
+
+def test_a_sound_outcome_is_no_finding(place: Place):
+    (place.inside / "t.csv").write_text("a,b\n1,2\n")
+    assert found(place, 0, b"done\n", ("t.csv", "none.npz")) == ""
+    assert found(place, 2, b"note: a\nnoisylabels: one line\n") == ""
+    assert found(place, 1, b"noisylabels: training diverged\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "words"),
+    [
+        (70, b"noisylabels: internal error: KeyError: 'a'\n", "exit code 70: noisylabels: internal error"),
+        (-11, b"", "ended by signal 11"),
+        (None, b"", "no end within the time limit"),
+        (0, b"Traceback (most recent call last):\n  File\nKeyError: 1\n", "traceback: KeyError: 1"),
+        (0, b"/x/a.py:7: RuntimeWarning: divide by zero\n", "warning: /x/a.py:7"),
+        (0, b"class \x1b[31mred\n", "unprintable: U+001B"),
+        (0, "class \u202ered\n".encode(), "unprintable: U+202E"),
+        (2, b"", "error of 0 lines"),
+        (2, b"noisylabels: a\nnoisylabels: b\n", "error of 2 lines"),
+        (2, b"noisylabels: " + b"9" * 5000 + b"\n", "error of 5,013 characters"),
+    ],
+)
+def test_the_oracle_finds_by_code_and_output(place: Place, code, output, words):
+    assert words in found(place, code, output)
+
+
+def test_the_oracle_finds_by_files(place: Place):
+    before = fingerprint(place.outside)
+    (place.outside / "precious0.txt").write_text("")
+    (place.outside / "new.txt").write_text("")
+    place.marker.write_text("")
+    (place.root / "tmp" / "left").write_text("")
+    (place.inside / ".labels.csv.x.tmp").write_text("")
+    (place.inside / "t.json").write_text('{"a": ')
+    (place.inside / "t.csv").write_text("a,b\n1\n")
+    lines = judge(place, 0, b"", before, ("t.json", "t.csv"), grown=2 * 10**9).findings
+    wanted = ("touched outside: new", "touched outside: precious0", "code run", "left outside: tmp/left")
+    wanted += ("left behind: .labels", "half-written: t.json", "half-written: t.csv", "memory: 2.0 GB")
+    assert len(lines) == len(wanted)
+    assert [word for word in wanted if not any(line.startswith(word) for line in lines)] == []
+
+
+def test_other_results_after_a_kill_are_found(place: Place):
+    from campaign.jobs import Job
+    from campaign.kills import Sound
+
+    job = Job("count", (), lambda place: len(list(place.inside.iterdir())))
+    assert compared(job, place, 0, Sound(0, 1.0)) == []
+    assert compared(job, place, 0, Sound(1, 1.0)) == ["results differ from those of the undisturbed run"]
+    assert "does not finish" in compared(job, place, 2, Sound(0, 1.0))[0]
+
+
+def test_a_number_gives_the_same_case_again(tmp_path: Path):
+    rows = {row.name: row for row in load_generators()}
+    assert len(rows) == len(GENERATORS) >= 25
+    made = []
+    for again in range(2):
+        for name in ("table of features", "npz set", "image files", "loss expression", "recipe", "IDX files"):
+            place = Place(tmp_path / f"{again}-{name}", tmp_path)
+            place.make()
+            case = rows[name].make(Draw(3, 14), place)
+            files = {key: value[2] for key, value in fingerprint(place.inside).items()}
+            made.append((name, list(case.words), files))
+    assert made[: len(made) // 2] == made[len(made) // 2 :]
+    assert Draw(3, 14).random() != Draw(3, 15).random() != Draw(4, 14).random()
+
+
+def test_the_table_adds_up():
+    rows = {name: dict.fromkeys(COLUMNS, k) for k, name in enumerate("abc")}
+    about = {"title": "T", "command": "python -m campaign", "minutes": 3.0, "machine": "M"}
+    text = markdown(about, rows)
+    assert "| **all** | " + " | ".join(["**3**"] * len(COLUMNS)) + " |" in text
+    assert "100 % of the cases" in text
