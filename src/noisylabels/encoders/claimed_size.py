@@ -10,6 +10,7 @@ import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import read_json
+from noisylabels.core.opening import check_regular
 
 _LAYERS = ("layer", "depth", "block", "stage")
 """Words in the names of settings that count layers; each layer has at least one tensor."""
@@ -59,6 +60,7 @@ def _held(folder: Path) -> tuple[int, int]:
 
     tensors = numbers = 0
     for path in sorted(folder.glob("*.safetensors")):
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118  not a mapping
         tensors += len(shapes)
