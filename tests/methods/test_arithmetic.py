@@ -331,7 +331,23 @@ def test_the_slope_of_a_loss_of_all_probabilities():
         return -math.log(q) / (-math.log(q) - (K - 1) * math.log(rest))
 
     expected = [abs(nce(q + 1e-6) - nce(q - 1e-6)) / 2e-6 for q in p.tolist()]
-    np.testing.assert_allclose(found.slope_at(p), expected, rtol=1e-6)
+    for label in (0, K - 1):
+        np.testing.assert_allclose(found.slope_at(p, torch.tensor(label)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"ignore_index": 0}, {"weight": torch.tensor([0.0, 1, 1, 1, 1])}], ids=["ignored", "weight 0"]
+)
+def test_ogc_with_a_first_class_that_has_no_loss(logits, target, options):
+    """The threshold is that of the other classes, not 0, with which nothing would be trained."""
+    found = []
+    for loss in (nl.loss("ce"), nl.loss("ce", **options)):
+        _, each = step("ogc", logits, target, loss)
+        each.queue.copy_(torch.linspace(0.1, 6.0, len(each.queue)))
+        each.lr = 0.01
+        found.append(each._threshold().item())
+    assert 1 < found[0] < math.inf
+    assert found[1] == pytest.approx(found[0], rel=1e-12)
 
 
 # Limits -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import noisylabels as nl
 from noisylabels.core.checks import InputError
@@ -269,3 +270,26 @@ def test_the_estimator_trains_by_a_method(method):
 def test_the_estimator_refuses_what_cannot_be(settings, words):
     with pytest.raises(InputError, match=re.escape(words)):
         nl.NoisyLabelClassifier(**settings).fit(np.eye(12), np.arange(12) % 2)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nl.loss("gce"),
+        nl.loss("ce", weight=torch.tensor([1.0, 2.0])),
+        torch.nn.CrossEntropyLoss(label_smoothing=0.1),
+        torch.nn.MultiMarginLoss(),
+        lambda logits, target: logits.sum(),
+    ],
+    ids=["gce", "class weights", "label smoothing", "module", "function"],
+)
+def test_sop_refuses_every_loss_but_plain_cross_entropy(loss):
+    with pytest.raises(InputError, match="the method 'sop' has a loss of its own"):
+        nl.method("sop")(torch.nn.Linear(2, 2), loss)
+
+
+@pytest.mark.parametrize(
+    "loss", [nl.loss("ce"), torch.nn.CrossEntropyLoss(), torch.nn.functional.cross_entropy]
+)
+def test_sop_takes_plain_cross_entropy_of_any_kind(loss):
+    assert nl.method("sop")(torch.nn.Linear(2, 2), loss).loss is loss

@@ -69,6 +69,12 @@ def test_learned_classes_against_counts():
     assert seen == {True, False}
 
 
+def test_averages_of_unseen_examples_agree_with_no_label():
+    """Not with class 0, the first of equal averages."""
+    found = learned_classes(torch.zeros(4, 3), torch.tensor([0, 0, 1, 2]))
+    assert found.tolist() == [False, False, False]
+
+
 def test_a_class_that_is_not_predicted_is_learned_all_the_same(sets, model, monkeypatch):
     """From a network that predicts class 0 alone, with the rule and without it."""
     train, test = sets(n=90)
@@ -323,6 +329,8 @@ def test_wrong_arguments():
         ("positions has shape (2,)", ("small_loss", three[:2], z, y)),
         ("type torch.float32, expected (3,) int64", ("small_loss", three.float(), z, y)),
         ("target has shape (2,)", ("small_loss", three, z, y[:2])),
+        ("the target reaches from -100 to 0", ("small_loss", three, z, torch.tensor([0, -100, 0]))),
+        ("from 0 to 4, expected 0 to 3", ("agreement", three, z, torch.tensor([0, 4, 1]))),
     ]:
         with pytest.raises(InputError, match=re.escape(words)):
             call(*given)

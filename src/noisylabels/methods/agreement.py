@@ -43,7 +43,8 @@ def learned_classes(trend: Tensor, labels: Tensor) -> Tensor:
     """Return which classes the trends have learned, (K,) bool: those by which enough labels are confirmed.
 
     A class is learned if at least ``1 / (2 K)`` of its labels agree with the trend, half of what chance would
-    give. A class without labels counts as learned.
+    give. A class without labels counts as learned. Averages that are all 0, of examples that were not seen
+    yet, agree with no label.
 
     Args:
         trend: (N, K), the averages.
@@ -56,7 +57,8 @@ def learned_classes(trend: Tensor, labels: Tensor) -> Tensor:
     K = trend.shape[1]
     zeros = torch.zeros(K, device=trend.device)
     count = zeros.index_add(0, labels, torch.ones_like(labels, dtype=zeros.dtype))
-    confirmed = zeros.index_add(0, labels, agrees(trend, labels).to(zeros.dtype))
+    agreeing = agrees(trend, labels) & (trend != 0).any(1)
+    confirmed = zeros.index_add(0, labels, agreeing.to(zeros.dtype))
     return confirmed * 2 * K >= count
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -196,22 +197,26 @@ class Ogc(Method):
         parts = fit_two_parts(self.queue)
         grid = torch.linspace(LOWEST, HIGHEST, GRID, dtype=parts.mean.dtype, device=self.queue.device)
         clean, noisy = torch.exp(-(grid - parts.mean[:, None]).square() / (2 * parts.variance[:, None]))
-        slopes = self.slope_at((-grid).exp())
-        return threshold(self.slope_at, slopes, clean, noisy, 1 + self.lr * self.epsilon)
+        every = torch.arange(self.num_labels, device=grid.device)
+        # the first class that has a slope: a loss may ignore a class, or weigh it by 0
+        label = (self.slope_at(grid.new_full(every.shape, 0.5), every) > 0).int().argmax()
+        slope_at = partial(self.slope_at, label=label)
+        return threshold(slope_at, slope_at((-grid).exp()), clean, noisy, 1 + self.lr * self.epsilon)
 
     @torch.enable_grad()
-    def slope_at(self, p: Tensor) -> Tensor:
+    def slope_at(self, p: Tensor, label: Tensor) -> Tensor:
         """Return the loss's slope by the probability of the label, |dl/dp|, with all others equal, (M,).
 
         Args:
             p: (M,), probabilities of the label.
+            label: (M,) int64, or () for all of them.
         """
-        first = torch.log(p) - torch.log1p(-p) + math.log(self.num_labels - 1)
+        label = label.expand(len(p))
+        own = torch.log(p) - torch.log1p(-p) + math.log(self.num_labels - 1)
         logits = torch.zeros(len(p), self.num_labels, dtype=p.dtype, device=p.device)
-        logits = torch.cat([first[:, None], logits[:, 1:]], 1).requires_grad_()
-        label = torch.zeros(len(p), dtype=torch.int64, device=p.device)
+        logits = logits.scatter(1, label[:, None], own[:, None]).requires_grad_()
         (found,) = torch.autograd.grad(self.loss_values(logits, label).sum(), logits)
-        return found[:, 0].abs() / (p * (1 - p))
+        return found.gather(1, label[:, None]).squeeze(1).abs() / (p * (1 - p))
 
     def columns(self) -> dict[str, float | None]:
         """Return the threshold; None while nothing is clipped."""

@@ -274,4 +274,11 @@ class Selector:
                 raise InputError(
                     f"positions reach from {low} to {high}, expected 0 to {self.num_examples - 1}"
                 )
+        if target is not None and target.device.type == "cpu" and count:
+            low, high = int(target.min()), int(target.max())
+            if low < 0 or high >= values.shape[1]:
+                raise InputError(
+                    f"the target reaches from {low} to {high}, expected 0 to {values.shape[1] - 1}; leave out "
+                    "examples whose label is ignored"
+                )
         return positions.to(values.device), None if target is None else target.to(values.device)

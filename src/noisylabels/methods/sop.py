@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
 from noisylabels.methods.inputs import check_no_ignored
@@ -93,6 +94,18 @@ def consistency(logits: Tensor, others: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - others.log_softmax(1))).sum(1)
 
 
+def check_cross_entropy(loss: object) -> None:
+    """Raise an `InputError` unless a loss is plain cross entropy, which `sop` computes itself."""
+    same = loss is functional.cross_entropy or isinstance(loss, nn.CrossEntropyLoss)
+    same = same or getattr(loss, "expression", None) == "ce"
+    options = getattr(loss, "weight", None) is not None or getattr(loss, "label_smoothing", 0)
+    if not same or options:
+        raise InputError(
+            f"the method 'sop' has a loss of its own, and the loss is {loss!r}; use nl.loss('ce'), without "
+            "class weights and label smoothing"
+        )
+
+
 class Sop(Method):
     """Minimizes the cross entropy of ``p + u^2 y - v^2 (1 - y)``, with u and v trained per example.
 
@@ -143,6 +156,7 @@ class Sop(Method):
         ratio_balance: float = 0.0,
     ) -> None:
         super().__init__([model], loss)
+        check_cross_entropy(loss)
         check_no_ignored(loss, "sop")
         self.lr_u, self.lr_v = lr_u, lr_v
         self.ratio_consistency, self.ratio_balance = ratio_consistency, ratio_balance
