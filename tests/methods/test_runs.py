@@ -293,3 +293,21 @@ def test_sop_refuses_every_loss_but_plain_cross_entropy(loss):
 )
 def test_sop_takes_plain_cross_entropy_of_any_kind(loss):
     assert nl.method("sop")(torch.nn.Linear(2, 2), loss).loss is loss
+
+
+@pytest.mark.parametrize("rate", [None, float("nan"), 1.0, -0.1, np.array([0.2, 0.3]), "auto"])
+def test_coteaching_refuses_what_is_no_rate(rate):
+    with pytest.raises(InputError, match=r"forget_rate.*expected a number in \[0, 1\)|needs a noise rate"):
+        nl.method("coteaching", forget_rate=rate)(torch.nn.Linear(2, 2), nl.loss("ce"))
+
+
+def test_coteaching_takes_a_rate_of_numpy():
+    rate = np.float32(0.25)
+    assert nl.method("coteaching", forget_rate=rate)(torch.nn.Linear(2, 2), nl.loss("ce")).forget_rate == 0.25
+
+
+def test_coteaching_refuses_a_second_network_that_is_none_of_its_own():
+    model = torch.nn.Linear(2, 2)
+    for second, words in [("mlp", "second is 'mlp', expected a network"), (model, "shares parameters")]:
+        with pytest.raises(InputError, match=words):
+            nl.method("coteaching(forget_rate=0.2)", second=second)(model, nl.loss("ce"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, check_between
 from noisylabels.data.loader import Batch
 from noisylabels.methods.inputs import AUTO
 from noisylabels.training.method import LossFunction, Method, Setup
@@ -107,9 +108,11 @@ class CoTeaching(Method):
         second: nn.Module | None = None,
     ) -> None:
         super().__init__([model], loss)
-        if isinstance(forget_rate, str):
-            raise InputError(f"forget_rate is {forget_rate!r}, expected a number in [0, 1)")
-        self.forget_rate, self.num_gradual = forget_rate, num_gradual
+        rate: Any = forget_rate
+        rate = rate.item() if isinstance(rate, np.number) else rate
+        check_between(rate, "forget_rate", **self.domain["forget_rate"])
+        _check_second(second, model)
+        self.forget_rate, self.num_gradual = float(rate), num_gradual
         self._second = (second,)  # a tuple hides it from the modules until `prepare` adds it
 
     def prepare(self, setup: Setup) -> None:
@@ -137,6 +140,22 @@ class CoTeaching(Method):
     def columns(self) -> dict[str, float | None]:
         """Return the share of a batch that was left out."""
         return {"forget_rate": float(self.forgotten)}
+
+
+def _check_second(second: object, model: nn.Module) -> None:
+    """Raise an `InputError` unless a second network is None, or a module with parameters of its own."""
+    if second is None:
+        return
+    if not isinstance(second, nn.Module):
+        raise InputError(
+            f"second is {second!r}, expected a network (nn.Module), or None for a copy of the model"
+        )
+    first = set(map(id, model.parameters()))
+    if any(id(parameter) in first for parameter in second.parameters()):
+        raise InputError(
+            "second shares parameters with the model, expected a network of its own: build it anew, or leave "
+            "it out for a copy that is initialized anew"
+        )
 
 
 def initialized_anew(network: nn.Module) -> nn.Module:

@@ -278,7 +278,7 @@ class Selector:
             low, high = int(target.min()), int(target.max())
             if low < 0 or high >= values.shape[1]:
                 raise InputError(
-                    f"the target reaches from {low} to {high}, expected 0 to {values.shape[1] - 1}; leave out "
-                    "examples whose label is ignored"
+                    f"the target reaches from {low} to {high}, expected 0 to {values.shape[1] - 1}; "
+                    "leave out examples whose label is ignored"
                 )
         return positions.to(values.device), None if target is None else target.to(values.device)

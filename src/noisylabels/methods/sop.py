@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -98,8 +98,8 @@ def check_cross_entropy(loss: object) -> None:
     """Raise an `InputError` unless a loss is plain cross entropy, which `sop` computes itself."""
     same = loss is functional.cross_entropy or isinstance(loss, nn.CrossEntropyLoss)
     same = same or getattr(loss, "expression", None) == "ce"
-    options = getattr(loss, "weight", None) is not None or getattr(loss, "label_smoothing", 0)
-    if not same or options:
+    smoothing: Any = getattr(loss, "label_smoothing", None)
+    if not same or smoothing or getattr(loss, "weight", None) is not None:
         raise InputError(
             f"the method 'sop' has a loss of its own, and the loss is {loss!r}; use nl.loss('ce'), without "
             "class weights and label smoothing"
