@@ -75,6 +75,15 @@ def test_averages_of_unseen_examples_agree_with_no_label():
     assert found.tolist() == [False, False, False]
 
 
+def test_every_example_is_selected_in_the_first_epoch_without_warm_up():
+    selector = nl.Selector("agreement(warmup=0)", num_examples=N)
+    z, y = torch.randn(N, K), torch.arange(N) % K
+    at = torch.arange(N)
+    assert selector(at[:20], z[:20], y[:20]).tolist() == [1] * 20
+    assert selector(at[20:], z[20:], y[20:]).tolist() == [1] * (N - 20)
+    assert 0 < selector(at, z, y).sum() < N
+
+
 def test_a_class_that_is_not_predicted_is_learned_all_the_same(sets, model, monkeypatch):
     """From a network that predicts class 0 alone, with the rule and without it."""
     train, test = sets(n=90)

@@ -124,14 +124,14 @@ class Agreeing(Rule):
         self.trend = torch.zeros(num_examples, 0, device=device)  # until the number of classes is known
         self.labels = torch.full((num_examples,), -1, device=device)  # as they were last handed in
         self.learned = torch.zeros(0, dtype=torch.bool, device=device)  # of the current epoch
-        self.learned_in = torch.full((), -1)
+        self.learned_in = torch.zeros((), dtype=torch.int64)
 
     def select(self, positions: Tensor, values: Tensor, target: Tensor | None) -> Tensor:
         """Return 1 where label and trend agree."""
         assert target is not None
         if not self.trend.shape[1]:
             self.trend = self.trend.new_zeros(self.num_examples, values.shape[1])
-            self.learned = self.learned.new_ones(values.shape[1])
+            self.learned = self.learned.new_zeros(values.shape[1])  # nothing before the second epoch
         if self.trend.shape[1] != values.shape[1]:
             raise InputError(
                 f"the logits have {values.shape[1]} classes, expected {self.trend.shape[1]} as before"
