@@ -104,8 +104,25 @@ def audited(folder: Path, n: int, side: int) -> Path:
         "bad_images": "fail",
         "part": "all",
         "noise": "none",
+        "seed": 0,
+        "labels": None,
         "digest": "0" * 64,
-        "rate": {"estimate": 0.5},
+        "method": {"probs": "given"},
+        "flagged": int(flagged.sum()),
+        "agreement": 0.5,
+        "rate": {
+            "estimate": 0.5,
+            "low": None,
+            "high": None,
+            "level": None,
+            "method": "calibrated",
+            "count": n // 2,
+        },
+        "transition": {"matrix": np.eye(K).tolist(), "low": None, "high": None},
+        "classes": [{"name": name, "count": n // K, "flagged": 0, "wrong": 0.5} for name in CLASSES],
+        "pairs": [],
+        "duplicates": {"groups": 0, "copies": 0, "conflicts": []},
+        "known": None,
     }
     why = ["synthetic"] * n
     audit = Audit(

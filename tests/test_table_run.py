@@ -52,7 +52,7 @@ def test_a_table_is_learned_despite_noisy_labels(finished):
     assert final["test_accuracy"] > 0.87
     assert final["true_accuracy"] > 0.9 > 0.85 > final["given_accuracy"]
     shape = json.loads((out / "environment.json").read_text())["identity"]["model"]
-    assert shape["name"] == "mlp@dropout"
+    assert shape["name"] == "linear"
     # 30 numbers, a gap in one of them, two sides and none
     assert shape["image_size"] == [1, COLUMNS + 4]
 
