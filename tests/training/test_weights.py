@@ -67,8 +67,8 @@ def test_an_example_of_weight_0_has_no_say():
     ("weights", "words"),
     [
         (torch.ones(39), "for 40 examples"),
-        (torch.full((40,), -1.0), "of 0 or more"),
-        (torch.full((40,), float("nan")), "of 0 or more"),
+        (torch.full((40,), -1.0), "the weight of example 0 is -1, expected one finite number of 0 or more"),
+        (torch.ones(40).index_fill(0, torch.tensor([7]), float("nan")), "the weight of example 7 is nan"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(weights, words):

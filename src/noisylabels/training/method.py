@@ -248,12 +248,14 @@ class Method(nn.Module, ABC):
                 "use one of nl.loss or a module such as nn.CrossEntropyLoss()"
             )
         weights = torch.as_tensor(weights, dtype=torch.float32)
-        good = weights.shape == (num_examples,) and bool(((weights >= 0) & weights.isfinite()).all())
-        if not good:
+        expected = "expected one finite number of 0 or more per example"
+        if weights.shape != (num_examples,):
             raise InputError(
-                f"weights have shape {tuple(weights.shape)} for {num_examples} examples, "
-                "expected one finite number of 0 or more per example"
+                f"weights have shape {tuple(weights.shape)} for {num_examples} examples, {expected}"
             )
+        if len(bad := ((weights < 0) | ~weights.isfinite()).nonzero()):
+            first = int(bad[0])
+            raise InputError(f"the weight of example {first} is {float(weights[first]):g}, {expected}")
         self.weights = weights.to(device)
         return hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()
 
