@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import noisylabels as nl
-from noisylabels.audit.result import load_examples
+from noisylabels.audit.audited_data import load_examples
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.experiment import load_config, resolve, run

@@ -220,7 +220,7 @@ def test_a_run_of_images_takes_no_table(finished, tmp_path):
 
 
 def test_a_table_is_audited(finished, tmp_path):
-    from noisylabels.audit.result import load_examples
+    from noisylabels.audit.audited_data import load_examples
     from noisylabels.audit.running import audit_labels
 
     path, _ = finished

@@ -18,8 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import noisylabels as nl
+from noisylabels.audit.audited_data import load_examples
 from noisylabels.audit.page_rows import LONGEST
-from noisylabels.audit.result import Audit, load_examples
+from noisylabels.audit.result import Audit
 from noisylabels.audit.review.session import Session
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError

@@ -18,9 +18,10 @@ from PIL import Image
 
 import noisylabels as nl
 from noisylabels.audit.audit_folder import finished
+from noisylabels.audit.audited_data import load_examples
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE
 from noisylabels.audit.page import SHOWN
-from noisylabels.audit.result import FILES, Audit, load_examples
+from noisylabels.audit.result import FILES, Audit
 from noisylabels.audit.running import audit_labels
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError

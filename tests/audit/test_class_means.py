@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from noisylabels.audit.audited_data import load_examples
 from noisylabels.audit.class_means import ClassMeans
 from noisylabels.audit.page_rows import VALUES, PageRows
-from noisylabels.audit.result import Audit, load_examples
+from noisylabels.audit.result import Audit
 from noisylabels.audit.running import audit_labels
 
 

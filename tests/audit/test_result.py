@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from noisylabels.audit.assessment import assess
-from noisylabels.audit.result import FILES, Audit, load_examples
+from noisylabels.audit.audited_data import load_examples
+from noisylabels.audit.result import FILES, Audit
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.noise.noise_rate import NETWORK
 

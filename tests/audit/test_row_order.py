@@ -16,7 +16,8 @@ from PIL import Image
 
 import noisylabels as nl
 from data_forms import FILES, FORMS, Made, pictures_of
-from noisylabels.audit.result import Audit, load_examples
+from noisylabels.audit.audited_data import load_examples
+from noisylabels.audit.result import Audit
 from noisylabels.audit.running import audit_labels
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import joined, subset_of

@@ -20,7 +20,8 @@ from noisylabels.methods.elr import elr_regularizer, elr_targets
 from noisylabels.methods.expression import method
 from noisylabels.methods.fit import fit
 from noisylabels.methods.forward import forward_logits
-from noisylabels.methods.ogc import fit_two_parts, gradient_ratio, threshold
+from noisylabels.methods.mixture import fit_two_parts
+from noisylabels.methods.ogc import gradient_ratio, threshold
 from noisylabels.methods.sop import balance, consistency, sop_terms
 from noisylabels.noise.transition import symmetric
 from noisylabels.training.method import Method

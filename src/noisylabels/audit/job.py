@@ -16,6 +16,7 @@ import numpy as np
 from noisylabels.audit import issues
 from noisylabels.audit.assessment import assess
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
+from noisylabels.audit.audited_data import audited_set
 from noisylabels.audit.blank import NO_TEXT, blank_rows, either, left_alone, with_content, with_reasons
 from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
@@ -28,7 +29,7 @@ from noisylabels.audit.labels_before import labels_before
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.rare import FEWEST, TOO_RARE, rare_note, rare_rows
-from noisylabels.audit.result import Audit, audited_set
+from noisylabels.audit.result import Audit
 from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
     Audited,

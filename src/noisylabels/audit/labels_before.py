@@ -21,7 +21,7 @@ def labels_before(
         trusted: (N,) bool.
         class_names: K names.
     """
-    from noisylabels.audit.result import config_of
+    from noisylabels.audit.audited_data import config_of
     from noisylabels.experiment import load_sets
 
     if asked.get("labels") is None or asked.get("data") is None:

@@ -318,7 +318,7 @@ def _by_word(word: str, audited: Audited) -> tuple[np.ndarray, str]:
 
 def _of_part(part: str, audited: Audited) -> np.ndarray | None:
     """Return which examples are of a part that the data have themselves; None if they have none."""
-    from noisylabels.audit.result import config_of
+    from noisylabels.audit.audited_data import config_of
     from noisylabels.data.reader import was_held_out
     from noisylabels.experiment import load_sets
 

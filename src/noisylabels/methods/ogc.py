@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from noisylabels.data.loader import Batch
+from noisylabels.methods.mixture import fit_two_parts
 from noisylabels.training.method import LossFunction, Method, Setup
 
 P_MIN = 1e-7
@@ -22,57 +23,8 @@ LOWEST, HIGHEST = -math.log(1 - P_MIN), -math.log(P_MIN)
 GRID = 1000
 """Points at which the densities of the mixture are evaluated."""
 
-ROUNDS, LEAST_VARIANCE = 10, 1e-3
-"""Iterations of expectation maximization, and what is added to each variance, as in the authors' code."""
-
 HALVINGS = 10
 """Steps of the search for the threshold: it is exact to a thousandth in probability."""
-
-
-class Parts(NamedTuple):
-    """The two normal distributions of a mixture, each entry (2,): that of the lower mean first."""
-
-    mean: Tensor
-    variance: Tensor
-    share: Tensor
-
-
-def fit_two_parts(values: Tensor) -> Parts:
-    """Fit a mixture of two normal distributions by expectation maximization, starting from two halves.
-
-    Args:
-        values: (M,), two or more.
-
-    >>> found = fit_two_parts(torch.tensor([0.0, 0.2, 5.0, 5.2]))
-    >>> found.mean
-    tensor([0.1000, 5.1000], dtype=torch.float64)
-    """
-    x = values.detach().double() if values.device.type != "mps" else values.detach()
-    x = x.sort().values
-    upper = (torch.arange(len(x), device=x.device) >= _largest_gap(x)).to(x)
-    weight = torch.stack([1 - upper, upper])
-    parts = _maximized(x, weight)
-    for _ in range(ROUNDS):
-        log_density = -(x - parts.mean[:, None]).square() / (2 * parts.variance[:, None])
-        log_density = log_density + (parts.share / parts.variance.sqrt()).log()[:, None]
-        parts = _maximized(x, log_density.softmax(0))
-    order = parts.mean.argsort()
-    return Parts(*(each[order] for each in parts))
-
-
-def _largest_gap(x: Tensor) -> Tensor:
-    """Return where to divide sorted values into two parts of least squared deviation: two-means, exactly."""
-    count = torch.arange(1, len(x), device=x.device, dtype=x.dtype)
-    left = x.cumsum(0)[:-1]
-    between = (left / count - (x.sum() - left) / (len(x) - count)).square() * count * (len(x) - count)
-    return between.argmax() + 1
-
-
-def _maximized(x: Tensor, weight: Tensor) -> Parts:
-    total = weight.sum(1) + 10 * torch.finfo(x.dtype).eps
-    mean = (weight * x).sum(1) / total
-    variance = (weight * (x - mean[:, None]).square()).sum(1) / total + LEAST_VARIANCE
-    return Parts(mean, variance, total / len(x))
 
 
 def gradient_ratio(tau: Tensor, slopes: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:

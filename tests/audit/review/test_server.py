@@ -652,7 +652,7 @@ def test_rows_of_features_are_shown_beside_the_means_of_both_classes(audit, tmp_
     rows[:, 8] = 1  # one that never changes
     given = [i % 2 for i in range(20)]
     table = feature_set(rows, given, ("cat", "dog"))
-    monkeypatch.setattr("noisylabels.audit.result.load_examples", lambda folder: table)
+    monkeypatch.setattr("noisylabels.audit.audited_data.load_examples", lambda folder: table)
     folder = audit([str(i) for i in range(20)], given, ("cat", "dog"), "rows", paths=False)
     session = Session(folder.save(tmp_path / "audit"))
     shown = session.details([2])[2]["values"]

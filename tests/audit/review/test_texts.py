@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from noisylabels.audit.result import Audit, load_examples
+from noisylabels.audit.audited_data import load_examples
+from noisylabels.audit.result import Audit
 from noisylabels.audit.review.export import export
 from noisylabels.audit.review.session import Session
 from noisylabels.audit.running import audit_labels

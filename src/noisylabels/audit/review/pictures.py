@@ -186,7 +186,7 @@ class Pictures:
         """Return the audited set, or None if it cannot be loaded; `_problem` then holds the reason."""
         with self._loading:
             if self._loaded is None and not self._problem:
-                from noisylabels.audit.result import load_examples
+                from noisylabels.audit.audited_data import load_examples
 
                 try:
                     self._loaded = load_examples(self._folder)
