@@ -20,7 +20,7 @@ class Recipe:
 
     Args:
         name: name of the model.
-        widths: widths of the hidden layers, for tables; None for an image model.
+        widths: numbers of units of the hidden layers.
         loss: an expression.
         lr, weight_decay: settings of the optimizer, with a one-cycle schedule.
         steps: approximate number of training steps.
@@ -28,7 +28,7 @@ class Recipe:
     """
 
     name: str
-    widths: tuple[int, ...] | None
+    widths: tuple[int, ...]
     loss: str
     lr: float
     weight_decay: float
@@ -110,16 +110,18 @@ def candidates(config: RunConfig, columns: int, count: int = 0) -> list[Candidat
     linear, network = (LINEAR, dataclasses.replace(MLP, steps=WIDE_STEPS)) if wide else (LINEAR, MLP)
     if wide and _is_penalized(config, count):
         linear = dataclasses.replace(PENALIZED, lr=PENALIZED.lr * min(1.0, STABLE / columns))
-    recipes = [linear, network]
-    if config.model != "auto":
-        recipes = [linear if config.model == "linear" else network]
-    elif linear.optimizer == "sgd":  # its penalty decides, with either loss
+    penalized = linear.optimizer == "sgd"
+    robust = [dataclasses.replace(linear, loss=MLP.loss)]
+    if config.model not in ("auto", "linear"):
+        recipes = [network]
+    elif penalized:  # its penalty decides, with either loss
+        recipes = [linear, *(robust if config.loss == "auto" else [])]
+    elif config.model == "linear":
         recipes = [linear]
     elif config.loss == "auto" and not wide:
-        recipes = [linear, dataclasses.replace(linear, loss=MLP.loss), network]
-        recipes.append(dataclasses.replace(network, loss="ce"))
-    if linear in recipes and linear.optimizer == "sgd" and config.loss == "auto":
-        recipes = [linear, dataclasses.replace(linear, loss=MLP.loss)]
+        recipes = [linear, *robust, network, dataclasses.replace(network, loss="ce")]
+    else:
+        recipes = [linear, network]
     return [
         Candidate(
             each,

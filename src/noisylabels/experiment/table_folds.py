@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import derive_seed, uniforms
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from noisylabels.data.features import FeatureSet
@@ -71,7 +72,6 @@ def likelihood(probs: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
         probs: (M, K), probabilities of held-out rows.
         labels: (M,) int64, their given labels.
 
-    >>> import numpy as np
     >>> right, hedged = np.repeat([[[0.99, 0.01]], [[0.6, 0.4]]], 100, axis=1)
     >>> noisy = np.arange(100) % 5 // 4  # a fifth is labeled 1, whatever it is
     >>> round(likelihood(right, noisy)[0], 2) == round(likelihood(hedged, noisy)[0], 2)
@@ -86,8 +86,6 @@ def likelihood(probs: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 
 def drawn(at: np.ndarray, seed: int) -> np.ndarray:
     """Return at most `MOST` of the positions, in random order."""
-    import numpy as np
-
     some: np.ndarray = at[np.argsort(uniforms(len(at), seed, "choice"), kind="stable")[:MOST]]
     return some
 
@@ -98,16 +96,12 @@ def folds(count: int) -> list[np.ndarray]:
     >>> [len(part) for part in folds(1000)], [len(part) for part in folds(8000)]
     ([200, 200, 200, 200, 200], [1600])
     """
-    import numpy as np
-
     used = min(FOLDS, math.ceil(FOLDS * ENOUGH / count))
     return [part[: count // FOLDS] for part in np.array_split(np.arange(count), FOLDS)[:used]]
 
 
 def labeled_rows(train: FeatureSet, some: np.ndarray) -> LabeledRows:
     """Return rows of a set, standardized by all of it, with what each fold holds out of them."""
-    import numpy as np
-
     from noisylabels.experiment.bagging import LabeledRows
 
     mean, std = (np.asarray(each, dtype=np.float32) for each in train.mean_std())
@@ -183,8 +177,6 @@ def held_out(
 
 
 def _nothing(data: LabeledRows) -> np.ndarray:
-    import numpy as np
-
     return np.zeros((len(data.held), len(data.rows), data.num_classes))
 
 
@@ -222,15 +214,12 @@ def _together(
     stop: Callable[[], bool],
 ) -> list[HeldOut]:
     """Return `held_out` of candidates that differ in their loss alone, trained in one loop."""
-    import numpy as np
-
     from noisylabels.experiment.bagging import bagged_probs, train_bagged
     from noisylabels.experiment.table_candidates import given_settings
     from noisylabels.losses.expression import loss
     from noisylabels.models.mlp import DROPOUT
 
     recipe = group[0].recipe
-    assert recipe.widths is not None
     use: dict[str, Any] = {"momentum": config.momentum, "warmup_epochs": config.warmup_epochs}
     use |= recipe.settings(len(some) - len(data.held[0]), given_settings(config))
     use |= {"validation": 0.0, "keep_epoch": "last"}
@@ -255,7 +244,6 @@ def _one_by_one(
     stop: Callable[[], bool],
 ) -> HeldOut:
     """Return `held_out` of one candidate, a training per fold."""
-    import numpy as np
     import torch
 
     from noisylabels.experiment.prediction import Trained, predict
