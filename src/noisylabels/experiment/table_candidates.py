@@ -20,7 +20,7 @@ class Recipe:
 
     Args:
         name: name of the model.
-        widths: numbers of units of the hidden layers.
+        widths: numbers of units of the hidden layers; None for a forest, or a network of images.
         loss: an expression.
         lr, weight_decay: settings of the optimizer, with a one-cycle schedule.
         steps: approximate number of training steps.
@@ -28,7 +28,7 @@ class Recipe:
     """
 
     name: str
-    widths: tuple[int, ...]
+    widths: tuple[int, ...] | None
     loss: str
     lr: float
     weight_decay: float

@@ -220,6 +220,7 @@ def _together(
     from noisylabels.models.mlp import DROPOUT
 
     recipe = group[0].recipe
+    assert recipe.widths is not None
     use: dict[str, Any] = {"momentum": config.momentum, "warmup_epochs": config.warmup_epochs}
     use |= recipe.settings(len(some) - len(data.held[0]), given_settings(config))
     use |= {"validation": 0.0, "keep_epoch": "last"}
