@@ -214,17 +214,23 @@ def _name_code(draw: Draw, place: Place, path: Path) -> None:
     path.write_text(json.dumps(tree))
 
 
-@generator("run folder", 4)
-def run(draw: Draw, place: Place) -> Case:
-    """Resume, show, predict with, or report on a run whose folder is damaged."""
-    name = draw.choice(("run-table", "run-photos", "run-begun", "run-begun"))
-    folder = place.copy(name, "run")
+def _damaged(draw: Draw, place: Place, names: tuple[str, ...], target: str) -> str:
+    """Copy one of the base's folders, damage it, put its data beside it, and return its name."""
+    name = draw.choice(names)
+    folder = place.copy(name, target)
     if draw.chance(0.85):
         harm(draw, place, folder)
     if draw.chance(0.3):
         trap(draw, place, folder)
     place.copy("photos", "photos")
     place.copy("table.csv", "table.csv")
+    return name
+
+
+@generator("run folder", 4)
+def run(draw: Draw, place: Place) -> Case:
+    """Resume, show, predict with, or report on a run whose folder is damaged."""
+    name = _damaged(draw, place, ("run-table", "run-photos", "run-begun", "run-begun"), "run")
     if name == "run-begun" or draw.chance(0.3):
         # the recipe holds what the run of the base was started with
         return Case(["train", str(place.copy(f"{name}.toml", "recipe.toml").name), "--out", "run"])
@@ -237,14 +243,7 @@ def run(draw: Draw, place: Place) -> Case:
 @generator("audit folder", 4)
 def audit(draw: Draw, place: Place) -> Case:
     """Export from, show again, or resume an audit whose folder is damaged."""
-    name = draw.choice(("audit-table", "audit-photos", "audit-photos", "audit-begun"))
-    folder = place.copy(name, "audit")
-    if draw.chance(0.85):
-        harm(draw, place, folder)
-    if draw.chance(0.3):
-        trap(draw, place, folder)
-    place.copy("photos", "photos")
-    place.copy("table.csv", "table.csv")
+    name = _damaged(draw, place, ("audit-table", "audit-photos", "audit-photos", "audit-begun"), "audit")
     if name == "audit-begun" or draw.chance(0.3):
         data = "table.csv" if name == "audit-table" else "photos"
         return Case(["audit", data, "--epochs", "1", "--features", "none", "--folds", "2", "--out", "audit"])
