@@ -70,8 +70,7 @@ def assess(
             They narrow the interval of the rate of the others, see `checked_rate`.
         rate: the noise rate, if it has been estimated.
         network: (N, K), out of fold, of the network alone, if `probs` are of several judges. The noise rate
-            is estimated from them: from those of the judges, rates of human noise come out lower, too low by
-            12 points at worst among the draws of `benchmarks/bench_rates.py`.
+            is estimated from them: from those of the judges, rates of human noise came out too low.
 
     Raises:
         InputError: labels or probabilities out of range, or of different lengths.
