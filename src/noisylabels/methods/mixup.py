@@ -56,8 +56,6 @@ class Mixup(Method):
     domain: ClassVar = {"alpha": {"low": 0.0}}
     presets: ClassVar = {
         "cifar10": Preset("mixup(alpha=1)", "Zhang et al. 2018, their code", "clean labels"),
-        "cifar10_20": Preset("mixup(alpha=8)", "Zhang et al. 2018, table 2", "20 % of the labels random"),
-        "cifar10_50": Preset("mixup(alpha=32)", "Zhang et al. 2018, table 2", "50 or 80 % random"),
     }
 
     def __init__(self, model: nn.Module, loss: LossFunction, *, alpha: float = 1.0) -> None:
