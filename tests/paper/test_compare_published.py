@@ -83,7 +83,8 @@ def test_every_method_for_an_8_layer_cnn_is_a_loss_of_ours_or_listed_as_none():
 
 
 def test_every_method_of_every_model_is_read_too():
-    visited = [(row.method, published_method(row)) for row in published()]
+    of_losses = (row for row in published() if row.collection != "methods")
+    visited = [(row.method, published_method(row)) for row in of_losses]
     assert len(visited) == 947
     assert {name for name, method in visited if method is None} == {
         n for names in NO_LOSS.values() for n in names

@@ -19,7 +19,8 @@ from noisylabels.paper.published.rows import COLUMNS, FOLDER, NOISES, SOURCE_COL
 def test_there_are_as_many_numbers_as_were_published():
     assert len(published(collection="paper")) == 12 * 5 + 12 * 4
     assert len(published(collection="literature")) == 839
-    assert len(published()) == 947
+    assert len(published(collection="methods")) == 312
+    assert len(published()) == 1259
     assert len(published(collection="literature", secondary=True)) == 74
     assert {row.noise_type for row in published()} == set(NOISES)
 
@@ -171,6 +172,11 @@ def test_a_row_with_a_fault_is_refused(tmp_path, old, new, message):
         rows_of(write(tmp_path / "a.csv", first, GOOD.replace(old, new, 1)))
 
 
+def test_the_best_and_the_last_epoch_of_a_run_are_two_numbers(tmp_path):
+    best = GOOD.replace("last epoch", "best epoch").replace("58.1", "60.2")
+    assert [row.epoch for row in rows_of(write(tmp_path / "a.csv", GOOD, best))] == ["last", "best"]
+
+
 def test_other_columns_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"a.csv has the columns a, b; expected dataset, noise_type"):
         rows_of(write(tmp_path / "a.csv", GOOD, head="a,b"))
@@ -178,7 +184,7 @@ def test_other_columns_are_refused(tmp_path):
 
 def test_sources_are_checked(tmp_path):
     head = ",".join(SOURCE_COLUMNS)
-    assert len(read_sources(FOLDER / "sources.csv")) == 18
+    assert len(read_sources(FOLDER / "sources.csv")) == 29
     with pytest.raises(InputError, match="line 3: the source 'a' is repeated"):
         read_sources(write(tmp_path / "s.csv", "a,text,,,,,", "a,other,,,,,", head=head))
     with pytest.raises(InputError, match="needs a key and a text"):
@@ -193,6 +199,6 @@ def test_the_files_are_part_of_the_package():
     """hatchling packs every file of a package that git does not ignore; a build is checked by hand."""
     root = Path(noisylabels.__file__).parent
     assert FOLDER.is_relative_to(root)
-    for name in ("paper", "literature", "sources"):
+    for name, lines in {"paper": 109, "literature": 840, "methods": 313, "sources": 30}.items():
         with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-            assert len(list(csv.reader(file))) == {"paper": 109, "literature": 840, "sources": 19}[name]
+            assert len(list(csv.reader(file))) == lines

@@ -22,7 +22,13 @@ from noisylabels.paper.published_names import PublishedMethod, published_method,
 from noisylabels.study.results import Results, Run, accuracy
 from noisylabels.study.statistics import Contrast, Summary, contrast
 
-MODELS = {"cnn8": "8-layer CNN", "resnet34": "ResNet-34", "resnet50": "ResNet-50", "lenet": "LeNet-5"}
+MODELS = {
+    "cnn8": "8-layer CNN",
+    "resnet34": "ResNet-34",
+    "resnet50": "ResNet-50",
+    "lenet": "LeNet-5",
+    "preact-resnet18@dividemix": "PreAct ResNet-18",
+}
 """Model of this library -> its name in the literature."""
 
 OFFICIAL = {
@@ -208,7 +214,6 @@ def _other_settings(config: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _published_settings(row: Published, method: PublishedMethod) -> Settings:
-    epoch = next((word for word in ("last", "best", "final") if word in row.metric), None)
     conventions = {
         "symmetric": row.source.symmetric,
         "asymmetric": row.source.asymmetric_cifar100 if "100" in row.dataset else row.source.asymmetric,
@@ -221,7 +226,7 @@ def _published_settings(row: Published, method: PublishedMethod) -> Settings:
         "model": "",
         "image size": "",
         "epochs": None if row.epochs is None else f"{row.epochs}",
-        "epoch": "last" if epoch == "final" else epoch,
+        "epoch": row.epoch,
         **{name: row.stated.get(name) for name in _STATED},
         "other settings": method.note,
     }
@@ -259,11 +264,13 @@ def _compare_settings(
     return differs, tuple(unstated)
 
 
-def _model_of(row: Published) -> str:
+def model_of(row: Published) -> str:
+    """Return the model of a published accuracy, without remarks on its settings."""
     return row.model.partition(" (settings")[0]
 
 
-def _our_model(run: Run) -> str | None:
+def our_model(run: Run) -> str | None:
+    """Return the literature's name of a run's model, or None if it has no published accuracies."""
     name, side = str(run.config["model"]), run.config.get("image_size") or 32
     # "auto" is cnn8 for the literature's data sets, whose images have at least 16x16 pixels unless resized
     return MODELS.get("cnn8" if name == "auto" and side >= 16 else name)
@@ -285,6 +292,11 @@ def as_summary(row: Published) -> Summary:
     return Summary(row.mean, row.deviation, None, None, row.runs or 1)
 
 
+def _of_losses(collection: str | None = None) -> list[Published]:
+    """Return the accuracies of the collections in which a row is a loss."""
+    return [row for row in published(collection=collection) if row.collection != "methods"]
+
+
 def compare_published(results: Results, collection: str | None = None) -> list[PublishedComparison]:
     """Compare each cell with each published accuracy of the same data set, noise, loss and model.
 
@@ -292,16 +304,16 @@ def compare_published(results: Results, collection: str | None = None) -> list[P
 
     Args:
         results: of one data set and model.
-        collection: "paper" or "literature"; None for both.
+        collection: "paper" or "literature"; None for both. `published_methods` compares methods.
 
     Returns:
         The comparisons, in the order of the results' losses and noises, the paper first.
     """
     dataset = dataset_of(results)
-    model = _our_model(results.runs[0]) if results.runs else None
+    model = our_model(results.runs[0]) if results.runs else None
     if dataset is None or model is None:
         return []
-    rows = [row for row in published(collection=collection) if _model_of(row) == model]
+    rows = [row for row in _of_losses(collection) if model_of(row) == model]
     noise_settings = {noise: noise_setting(dataset, noise) for noise in results.noises}
     found = []
     for loss in results.losses:
@@ -335,7 +347,7 @@ def compare_paper_with_literature() -> list[PublishedComparison]:
         assert mine is not None
         assert mine.expression is not None
         for other in literature:
-            same = (other.noise_type, other.rate, _model_of(other)) == (row.noise_type, row.rate, row.model)
+            same = (other.noise_type, other.rate, model_of(other)) == (row.noise_type, row.rate, row.model)
             method = published_method(other) if same else None
             if method is not None and method.shape == mine.shape:
                 settings = _compare_settings(
@@ -359,8 +371,10 @@ def explain_no_comparison(results: Results) -> str:
         known = ", ".join(OFFICIAL)
         return f"No published results to compare with: the data set {results.data} is none of {known}."
     what = str(results.runs[0].config["model"])
-    if _our_model(results.runs[0]) is None:
-        models = ", ".join(filter(None, dict.fromkeys(_model_of(row) for row in published(dataset=dataset))))
+    if our_model(results.runs[0]) is None:
+        models = ", ".join(
+            filter(None, dict.fromkeys(model_of(row) for row in _of_losses() if row.dataset == dataset))
+        )
         return (
             f"No published results to compare with: those on {dataset} use {models}; none uses the model "
             f"{what}."

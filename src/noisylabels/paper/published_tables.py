@@ -11,6 +11,7 @@ from noisylabels.paper.compare_published import (
     explain_no_comparison,
 )
 from noisylabels.paper.published import Source
+from noisylabels.paper.published_methods import comparable_methods
 from noisylabels.report.tables import Cell, Number, Table
 from noisylabels.study.families import CLEAN, Family, noise_label
 from noisylabels.study.results import Results, accuracy
@@ -26,16 +27,18 @@ _HOW = (
 def comparison_tables(results: Results) -> tuple[list[Table], str]:
     """Return tables that compare results with the paper and the literature, or the reason why none can.
 
+    Methods are compared only with accuracies of the same recipe, see `published_methods`.
+
     Args:
         results: of one data set and model.
 
     Returns:
-        The tables (one per noise family for the paper, then one for the literature) and an empty text; or no
-        table and a sentence with the reason.
+        The tables (one per noise family for the paper, then one for the literature, then one for methods) and
+        an empty text; or no table and a sentence with the reason.
     """
-    made = paper_tables(results)
-    table = literature_table(results)
-    return [*made, *([table] if table else [])], explain_no_comparison(results)
+    others = (literature_table(results), comparable_methods(results))
+    made = [*paper_tables(results), *(table for table in others if table)]
+    return made, "" if made else explain_no_comparison(results)
 
 
 def paper_tables(results: Results) -> list[Table]:

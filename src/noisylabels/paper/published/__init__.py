@@ -1,7 +1,8 @@
 """Published accuracies as data, each with its source: the paper's two tables, and those of the literature.
 
-`paper.csv` has the paper's 108 accuracies, `literature.csv` those of other publications, and `sources.csv`
-one row per source: its short name, and the constants and noise conventions of its code.
+`paper.csv` has the paper's 108 accuracies, `literature.csv` those of losses in other publications,
+`methods.csv` those of methods that train otherwise than by a loss, with the baselines of their tables, and
+`sources.csv` one row per source: its short name, and the constants and noise conventions of its code.
 """
 
 from noisylabels.paper.published.rows import Published, Source, published, read_rows, read_sources

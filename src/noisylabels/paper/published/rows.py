@@ -14,7 +14,7 @@ from noisylabels.core.checks import InputError, check_between, check_choice
 from noisylabels.core.files import read_text
 
 FOLDER = Path(__file__).parent
-COLLECTIONS = ("paper", "literature")
+COLLECTIONS = ("paper", "literature", "methods")
 
 COLUMNS = (
     "dataset", "noise_type", "rate", "method", "mean", "std", "model", "epochs", "metric", "setting",
@@ -27,6 +27,8 @@ RATED = ("symmetric", "asymmetric", "instance-dependent")
 HUMAN = ("aggre", "rand1", "rand2", "rand3", "worst", "noisy100")
 """Label sets of CIFAR-10N and CIFAR-100N, which have no rate."""
 NOISES = ("clean", *RATED, *HUMAN, "real-world")
+EPOCHS = {"last 10 epochs": "mean of the last 10", "last": "last", "final": "last", "best": "best"}
+"""Words of `Published.metric`, of which the first counts -> the epoch that is reported."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Published:
         model, epochs, metric, setting: as reported; empty or None if not.
         source: the source of the number.
         secondary: whether the number was read from a publication that quotes the source.
-        collection: "paper" or "literature".
+        collection: "paper", "literature", or "methods" for what trains otherwise than by a loss.
     """
 
     dataset: str
@@ -83,6 +85,15 @@ class Published:
     source: Source
     secondary: bool
     collection: str
+
+    @property
+    def epoch(self) -> str | None:
+        """The epoch that is reported: a value of `EPOCHS`; None if the source does not state it.
+
+        >>> [row.epoch for row in published(method="AugDesc-WS(WAW)", dataset="CIFAR-10", rate=0.9)]
+        ['best', 'mean of the last 10']
+        """
+        return next((epoch for word, epoch in EPOCHS.items() if word in self.metric), None)
 
     @cached_property
     def stated(self) -> Mapping[str, str]:
@@ -128,15 +139,17 @@ def published(
     model: str | None = None,
     source: str | None = None,
     secondary: bool | None = None,
+    epoch: str | None = None,
 ) -> tuple[Published, ...]:
     """Return the published accuracies that match all given properties; all of them by default.
 
     Args:
-        collection: "paper" or "literature".
+        collection: one of `COLLECTIONS`.
         dataset, noise_type, method, model: as in the rows, case-insensitive.
         rate: in [0, 1].
         source: key of the source, such as "Wang 2024, Table 2".
         secondary: False for numbers read from the source itself.
+        epoch: "last", "best" or "mean of the last 10": rows that state it.
 
     Raises:
         InputError: a name that no row has (the message suggests the nearest), or a rate outside [0, 1].
@@ -152,6 +165,7 @@ def published(
         "method": method,
         "model": model,
         "source": source,
+        "epoch": epoch,
     }
     for name, value in wanted.items():
         if value is not None:
@@ -216,12 +230,13 @@ def read_rows(path: Path, sources: Mapping[str, Source], collection: str) -> tup
             row = _row(cells, sources, collection)
         except InputError as error:
             raise InputError(f"{path.name}, line {line}: {error}") from None
-        key = (row.dataset, row.noise_type, row.rate, row.method, row.model, row.epochs, row.source.key)
+        what = (row.dataset, row.noise_type, row.rate, row.method)
+        key = (*what, row.model, row.epochs, row.epoch, row.source.key)
         if key in seen:
             before, earlier = seen[key]
-            what = "is repeated" if earlier.mean == row.mean else f"was {earlier.mean:g}, now {row.mean:g}"
+            fault = "is repeated" if earlier.mean == row.mean else f"was {earlier.mean:g}, now {row.mean:g}"
             raise InputError(
-                f"{path.name}, line {line}: {row.method} of {row.source.key} {what}; see line {before}"
+                f"{path.name}, line {line}: {row.method} of {row.source.key} {fault}; see line {before}"
             )
         seen[key] = (line, row)
         found.append(row)
