@@ -21,7 +21,7 @@ from noisylabels.methods.expression import method
 from noisylabels.methods.fit import fit
 from noisylabels.methods.forward import forward_logits
 from noisylabels.methods.mixture import fit_two_parts
-from noisylabels.methods.ogc import gradient_ratio, threshold
+from noisylabels.methods.ogc import appended, gradient_ratio, threshold
 from noisylabels.methods.sop import balance, consistency, sop_terms
 from noisylabels.noise.transition import symmetric
 from noisylabels.training.method import Method
@@ -298,10 +298,10 @@ def test_the_threshold_reaches_the_ratio():
     given = [torch.tensor(each) for each in (slopes, clean, noisy)]
     assert gradient_ratio(torch.tensor(3.0), *given).item() == pytest.approx(ratio(3.0))
     for most in (1.2, 2.0, 5.0):
-        tau = threshold(lambda p: 1 / p, *given, most).item()
+        tau = 1 / threshold(lambda p: 1 / p, *given, most).item()
         wanted = min(np.linspace(1.001, 60, 20000), key=lambda t: abs(ratio(t) - most))
         assert abs(1 / tau - 1 / wanted) < 1.1 / 1024
-    assert threshold(lambda p: 1 / p, *given, 1e12).item() == math.inf
+    assert threshold(lambda p: 1 / p, *given, 1e12).item() == 0.0
 
 
 @pytest.mark.parametrize(
@@ -336,19 +336,53 @@ def test_the_slope_of_a_loss_of_all_probabilities():
         np.testing.assert_allclose(found.slope_at(p, torch.tensor(label)), expected, rtol=1e-6)
 
 
+def queued(loss: nn.Module, logits: torch.Tensor, target: torch.Tensor) -> Method:
+    """Return the method with a full queue, and the thresholds that follow from it."""
+    _, found = step("ogc", logits, target, loss)
+    found.queue.copy_(torch.linspace(0.1, 6.0, len(found.queue)))
+    found.lr = 0.01
+    found.tau.copy_(found._thresholds())
+    return found
+
+
 @pytest.mark.parametrize(
     "options", [{"ignore_index": 0}, {"weight": torch.tensor([0.0, 1, 1, 1, 1])}], ids=["ignored", "weight 0"]
 )
 def test_ogc_with_a_first_class_that_has_no_loss(logits, target, options):
     """The threshold is that of the other classes, not 0, with which nothing would be trained."""
-    found = []
-    for loss in (nl.loss("ce"), nl.loss("ce", **options)):
-        _, each = step("ogc", logits, target, loss)
-        each.queue.copy_(torch.linspace(0.1, 6.0, len(each.queue)))
-        each.lr = 0.01
-        found.append(each._threshold().item())
-    assert 1 < found[0] < math.inf
-    assert found[1] == pytest.approx(found[0], rel=1e-12)
+    plain, other = (queued(loss, logits, target) for loss in (nl.loss("ce"), nl.loss("ce", **options)))
+    assert 1 < plain.tau[1] < math.inf
+    assert torch.equal(plain.tau, plain.tau[:1].expand(K))
+    torch.testing.assert_close(other.tau[1:], plain.tau[1:], rtol=1e-6, atol=0)
+
+
+def test_ogc_clips_a_class_in_proportion_to_its_weight(logits, target):
+    """An example's gradient is w_y times that without weights, clipped or not, and w sum to B in a batch."""
+    weight = torch.tensor([0.2, 1.0, 3.0, 10.0, 0.5])
+    grads = []
+    for loss in (nl.loss("ce"), nl.loss("ce", weight=weight)):
+        found = queued(loss, logits, target)
+        table = found.networks[0].table
+        table.grad = None
+        positions = torch.arange(B)
+        value, _ = found.step(Batch(positions.float()[:, None], target, positions))
+        value.backward()
+        grads.append(table.grad)
+    torch.testing.assert_close(
+        grads[1], grads[0] * (weight / weight[target].mean())[target, None], rtol=1e-4, atol=1e-7
+    )
+    assert (found.tau < 50 * weight).all()
+
+
+def test_the_queue_keeps_its_order_and_forgets_the_oldest():
+    draw = np.random.default_rng(0)
+    ours, theirs = torch.full((7,), torch.nan), [math.nan] * 7
+    for size in (3, 5, 1, 9, 4):
+        values, counts = draw.random(size).astype(np.float32), draw.random(size) < 0.6
+        ours = appended(ours, torch.from_numpy(values), torch.from_numpy(counts))
+        theirs = [*theirs, *values[counts]][-7:]
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(appended(ours, torch.ones(2)), [*theirs[2:], 1, 1])
 
 
 # Limits -------------------------------------------------------------------------------------------
@@ -391,14 +425,20 @@ LIMITS = [
     ("forward", {"transition": np.eye(K)}),
     ("backward", {"transition": np.eye(K)}),
     ("ogc", {}),  # whose threshold is infinite at first
+    ("agreement(warmup=9)", {}),
 ]
 
 
 @pytest.mark.parametrize(("expression", "inputs"), LIMITS)
+@pytest.mark.parametrize(
+    "options", [{}, {"weight": torch.tensor([0.2, 1.0, 3.0, 9.0, 0.5])}, {"ignore_index": 2}]
+)
 @pytest.mark.parametrize("loss", ["ce", "gce", "nce+rce", "nce+mae", "nfl+rce", "anl_ce"])
-def test_the_limit_of_a_method_is_the_loss(expression, inputs, loss, logits, target):
-    plain = step("standard", logits, target, nl.loss(loss))
-    found = step(expression, logits, target, nl.loss(loss), **inputs)
+def test_the_limit_of_a_method_is_the_loss(expression, inputs, loss, options, logits, target):
+    if "ignore_index" in options and expression == "backward":
+        return  # refuses it
+    plain = step("standard", logits, target, nl.loss(loss, **options))
+    found = step(expression, logits, target, nl.loss(loss, **options), **inputs)
     torch.testing.assert_close(found[0], plain[0])
     torch.testing.assert_close(
         found[1].networks[0].table.grad, plain[1].networks[0].table.grad, rtol=1e-4, atol=1e-7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import os
 import re
 import signal
@@ -240,11 +241,8 @@ def test_foreign_images_and_a_validation_split(expression, sets, model):
 
 @EVERY
 def test_an_example_of_weight_0_has_no_say(expression, sets, model):
-    name = method(expression).name
     if "ratio_balance" in expression:
         return  # the balance is that of the predictions, whatever their weight
-    if name == "ogc":
-        expression = "ogc"  # whose queue does not fill up: the mixture is that of all examples
     (train, _), (other, _) = sets(), sets()
     other.labels[:7] = (other.labels[:7] + 1) % 3
     weights = torch.ones(41)
@@ -257,14 +255,48 @@ def test_an_example_of_weight_0_has_no_say(expression, sets, model):
     torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-7)
 
 
+CLASS_OPTIONS = {
+    "plain": {},
+    "class weights": {"weight": torch.tensor([0.3, 1.0, 4.0])},
+    "ignored": {"ignore_index": 1},
+}
+
+
+def refuses(expression: str, options: dict) -> bool:
+    """Return whether a method is not defined for a loss with these options."""
+    name = method(expression).name
+    return bool(options) and (name == "sop" or (name == "backward" and "ignore_index" in options))
+
+
 @EVERY
-def test_weights_of_one_change_nothing(expression, sets, model):
+@pytest.mark.parametrize("options", CLASS_OPTIONS.values(), ids=CLASS_OPTIONS)
+def test_weights_of_one_change_nothing(expression, options, sets, model):
+    if refuses(expression, options):
+        with pytest.raises(InputError, match=r"ignore_index is 1|has a loss of its own"):
+            ready(expression)(model(), nl.loss("ce", **options))
+        return
     ends = []
     for weights in (None, torch.ones(41)):
-        network = model()
-        trained(expression, network, *sets(), weights=weights)
+        network, (train, test) = model(), sets()
+        loss = nl.loss("ce", **options)
+        fit(network, train, test, loss, method=ready(expression), weights=weights, **RUN)
         ends.append(network[-1].weight)
     torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-6)
+
+
+@EVERY
+@pytest.mark.parametrize("weights", [torch.zeros(41), torch.arange(41) % 4 == 1])
+def test_weights_of_zero_are_refused(expression, weights, sets, model):
+    train, test = sets()
+    positions = np.flatnonzero(np.arange(41) % 4 != 1)
+    with pytest.raises(InputError, match="the weights of all examples trained on are 0"):
+        fit(
+            *(model(), train, test, nl.loss("ce")),
+            method=ready(expression),
+            weights=weights,
+            positions=positions,
+            **RUN,
+        )
 
 
 def test_a_method_that_does_not_weigh_examples_refuses_weights(sets, model):
@@ -441,8 +473,26 @@ def test_every_preset_is_read():
     assert seen == 8
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_class_checks_its_parameters_as_an_expression_does(name, model):
+    row = METHODS[name]
+    network = (
+        nl.build_model("knn", channels=1, image_size=(4, 4), num_classes=3) if name == "knn" else model()
+    )
+    inputs = ready(name).inputs
+    for parameter, limits in row.domain.items():
+        wrong = ["no such word", -1, math.nan, None, "x", True] if "low" in limits else ["drob", 1, None]
+        wrong += [1.0] if limits.get("open_high") else []
+        for value in wrong:
+            with pytest.raises(InputError, match=f"{parameter} of {row.__name__} is "):
+                row(network, nl.loss("ce"), **{**inputs, parameter: value})
+    assert len(row.domain) == {"standard": 0, "forward": 0, "backward": 0, "mixup": 1, "relabel": 1}.get(
+        name, {"sop": 4, "ogc": 3}.get(name, 2)
+    )
+
+
 def test_every_domain_names_parameters():
-    from noisylabels.methods.expression import defaults_of
+    from noisylabels.core.parameters import defaults_of
 
     for row in METHODS.values():
         takes = defaults_of(row)

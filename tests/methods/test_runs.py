@@ -219,8 +219,8 @@ def test_the_command_line(tmp_path, capsys):
 
 
 def test_every_method_has_a_page():
+    from noisylabels.core.parameters import defaults_of
     from noisylabels.methods.catalog import METHODS
-    from noisylabels.methods.expression import defaults_of
 
     folder = Path(__file__).parents[2] / "docs" / "methods"
     assert {path.stem for path in folder.glob("*.md")} == {"README", "own", *METHODS}

@@ -92,8 +92,8 @@ def _losses() -> tuple[list[str], list[list[str]]]:
 
 
 def _methods() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.core.parameters import defaults_of
     from noisylabels.methods.catalog import METHODS
-    from noisylabels.methods.expression import defaults_of
 
     rows = []
     for name, row in METHODS.items():

@@ -41,8 +41,8 @@ EPOCHS_SHARE, LEAST_EPOCHS = 0.25, 5
 they memorize noisy labels."""
 
 NO_ORACLE = (
-    "the true labels of these data are unknown, so that there is no oracle; use auto, or add noise with "
-    "--noise"
+    "the true labels of these data are unknown, so that there is no oracle; use auto (an oracle is for runs "
+    "that add noise to labels)"
 )
 
 

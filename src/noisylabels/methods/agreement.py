@@ -122,7 +122,7 @@ class Agreement(Method):
 
     def __init__(self, model: nn.Module, loss: LossFunction, *, beta: float = 0.9, warmup: int = 5) -> None:
         super().__init__([model], loss)
-        self.beta, self.warmup = beta, warmup
+        self.beta, self.warmup = self.checked(beta=beta, warmup=warmup)
 
     def prepare(self, setup: Setup) -> None:
         """Create the averages, (N, K), and which examples were selected last, (N,)."""
@@ -148,7 +148,8 @@ class Agreement(Method):
         selected = agrees(trend, batch.target) | ~learned
         self.selected.index_copy_(0, batch.positions, selected)
         weights = None if self.weights is None else self.weights.index_select(0, batch.positions)
-        return mean_of_selected(self.loss_values(logits, batch.target), selected, weights), logits
+        value = mean_of_selected(self.loss_values(logits, batch.target), selected, weights)
+        return value * self.loss_scale(batch.target), logits
 
     def columns(self) -> dict[str, float | None]:
         """Return the share of the examples that was selected."""

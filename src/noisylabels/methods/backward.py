@@ -83,7 +83,7 @@ class Backward(Method):
         """Return the corrected loss and the logits."""
         logits = self.logits(batch.inputs)
         weights = self.inverse.index_select(0, batch.target)
-        return self.mean(self._corrected(logits, weights), batch), logits
+        return self.mean_of_losses(self._corrected(logits, weights), batch), logits
 
     def _corrected(self, logits: Tensor, weights: Tensor) -> Tensor:
         """Return the mean of each example's losses under all labels with these weights, (B,)."""

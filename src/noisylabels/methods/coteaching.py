@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError, check_between
+from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.methods.inputs import AUTO
 from noisylabels.training.method import LossFunction, Method, Setup
@@ -108,11 +107,8 @@ class CoTeaching(Method):
         second: nn.Module | None = None,
     ) -> None:
         super().__init__([model], loss)
-        rate: Any = forget_rate
-        rate = rate.item() if isinstance(rate, np.number) else rate
-        check_between(rate, "forget_rate", **self.domain["forget_rate"])
+        self.forget_rate, self.num_gradual = self.checked(forget_rate=forget_rate, num_gradual=num_gradual)
         _check_second(second, model)
-        self.forget_rate, self.num_gradual = float(rate), num_gradual
         self._second = (second,)  # a tuple hides it from the modules until `prepare` adds it
 
     def prepare(self, setup: Setup) -> None:
@@ -135,7 +131,7 @@ class CoTeaching(Method):
         value = mean_of_kept(first, others, self.forgotten, weights) + mean_of_kept(
             second, chosen, self.forgotten, weights
         )
-        return value, logits[0]
+        return value * self.loss_scale(batch.target), logits[0]
 
     def columns(self) -> dict[str, float | None]:
         """Return the share of a batch that was left out."""

@@ -91,7 +91,7 @@ class EarlyLearning(Method):
         self, model: nn.Module, loss: LossFunction, *, lambda_: float = 3.0, beta: float = 0.7
     ) -> None:
         super().__init__([model], loss)
-        self.lambda_, self.beta = lambda_, beta
+        self.lambda_, self.beta = self.checked(lambda_=lambda_, beta=beta)
 
     def prepare(self, setup: Setup) -> None:
         """Create the averages, (N, K), 0 at the start."""

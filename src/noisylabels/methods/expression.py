@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import inspect
 import keyword
 import re
 from collections.abc import Callable, Mapping
@@ -19,8 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from noisylabels.core.checks import InputError, check_between, did_you_mean
+from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.literals import number_of, written
+from noisylabels.core.parameters import Value, check_parameter, defaults_of
 from noisylabels.core.registry import Registry
 from noisylabels.core.user_code import canonical_spec, failed, find, importable, split_spec
 from noisylabels.methods.catalog import METHODS, MakeMethod
@@ -29,8 +29,6 @@ from noisylabels.training.method import LossFunction, Method
 
 STANDARD = "standard"
 """The method of a run that names none."""
-
-Value = bool | int | float | str
 
 _EXPRESSION = re.compile(
     r"""\s*(?:'(?P<a>[^']+)'|"(?P<b>[^"]+)"|(?P<c>[^()@'"]+?))\s*(?:@\s*(?P<key>\w+)\s*)?(?P<rest>\(.*\))?\s*""",
@@ -242,17 +240,6 @@ def user_method(expression: str) -> str | None:
     return None if split_spec(head) is None else canonical_spec(head)
 
 
-def defaults_of(make: Callable[..., Any]) -> dict[str, Value]:
-    """Return the parameters of a method with their defaults, in the order of the signature."""
-    try:
-        arguments = list(inspect.signature(make).parameters.values())[2:]
-    except (TypeError, ValueError):
-        return {}
-    return {
-        each.name: each.default for each in arguments if isinstance(each.default, (bool, int, float, str))
-    }
-
-
 def _parts(expression: str, what: str = "method") -> tuple[str, str | None, str]:
     """Return the name in an expression, its preset or None, and its brackets."""
     if not isinstance(expression, str):
@@ -314,30 +301,10 @@ def _checked(
         if isinstance(value, str) and each in needs:
             KINDS[needs[each]].check(value, what)
         else:
-            value = _typed(value, default, what, dict(domain.get(each, {})))
+            value = check_parameter(value, default, what, domain.get(each, {}))
         if value != default:
             found[each] = value
     return found
-
-
-def _typed(value: Value, default: Value, what: str, limits: dict[str, Any]) -> Value:
-    """Return a value in the type of its default; a number in place of a text needs limits."""
-    choices = limits.pop("choices", None)
-    if isinstance(default, bool) or isinstance(value, (bool, str)):
-        if type(value) is not type(default):
-            kinds = {bool: "True or False", str: "a word", int: "a whole number", float: "a number"}
-            raise InputError(f"{what} is {value!r}, expected {kinds[type(default)]}")
-        if choices is not None and value not in choices:
-            raise InputError(f"{what} is {value!r}{did_you_mean(str(value), choices)}")
-        return value
-    if isinstance(default, str) and not limits:
-        raise InputError(f"{what} is {value!r}, expected a word")
-    check_between(value, what, **limits)
-    if isinstance(default, int):
-        if value != int(value):
-            raise InputError(f"{what} is {value!r}, expected a whole number")
-        return int(value)
-    return float(value)
 
 
 def _written(value: Value) -> str:

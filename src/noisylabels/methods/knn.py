@@ -89,12 +89,13 @@ class NearestNeighbors(Method):
                 f"the method knn has a model of its own, and the model is a {type(model).__name__}; use "
                 "nl.build_model('knn', ...)"
             )
-        if smallest > largest:
+        self.smallest, self.largest = self.checked(smallest=smallest, largest=largest)
+        if self.smallest > self.largest:
             raise InputError(
-                f"smallest is {smallest} and largest {largest}, expected no more neighbors at first than in "
-                "the end"
+                f"smallest is {self.smallest} and largest {self.largest}, expected no more neighbors "
+                "at first than in the end"
             )
-        self.model, self.smallest, self.largest = model, smallest, largest
+        self.model = model
 
     def prepare(self, setup: Setup) -> None:
         """Remember the examples, with the sizes of their neighborhoods."""

@@ -60,7 +60,7 @@ class Mixup(Method):
 
     def __init__(self, model: nn.Module, loss: LossFunction, *, alpha: float = 1.0) -> None:
         super().__init__([model], loss)
-        self.alpha = alpha
+        (self.alpha,) = self.checked(alpha=alpha)
 
     def prepare(self, setup: Setup) -> None:
         """Place the distribution on the device, where it is drawn from without waiting."""

@@ -46,7 +46,7 @@ def gradient_ratio(tau: Tensor, slopes: Tensor, clean: Tensor, noisy: Tensor) ->
 def threshold(
     slope_at: Callable[[Tensor], Tensor], slopes: Tensor, clean: Tensor, noisy: Tensor, most: float
 ) -> Tensor:
-    """Return tau, (), at which `gradient_ratio` is `most`, by halving the range of probabilities.
+    """Return the probability of the label, (), at whose slope `gradient_ratio` is `most`, by halving.
 
     Args:
         slope_at: from probabilities (M,) of the label to slopes (M,).
@@ -54,7 +54,7 @@ def threshold(
         most: the ratio to reach.
 
     Returns:
-        inf if the ratio is below `most` without clipping.
+        0 if the ratio is below `most` without clipping.
     """
     low = torch.full((), P_MIN, dtype=slopes.dtype, device=slopes.device)
     high = 1 - low
@@ -63,7 +63,24 @@ def threshold(
         middle = (low + high) / 2
         below = gradient_ratio(slope_at(middle[None])[0], slopes, clean, noisy) < most
         low, high = torch.where(below, low, middle), torch.where(below, middle, high)
-    return torch.where(at_low < most, torch.inf, slope_at(high[None])[0])
+    return torch.where(at_low < most, 0.0, high)
+
+
+def appended(queue: Tensor, values: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Return the last values of a queue to which values are appended, without waiting for the device.
+
+    Args:
+        queue: (M,), the oldest first.
+        values: (B,).
+        counts: (B,) bool, which of the values are appended; None for all.
+
+    >>> appended(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 5.0]), torch.tensor([True, False]))
+    tensor([2., 3., 4.])
+    """
+    every = torch.cat([queue, values])
+    if counts is not None:  # the others first, the order of the rest unchanged
+        every = every[torch.cat([torch.ones_like(queue, dtype=torch.bool), counts]).argsort(stable=True)]
+    return every[len(values) :]
 
 
 class Ogc(Method):
@@ -71,7 +88,9 @@ class Ogc(Method):
 
     A mixture of two normal distributions, fitted to the cross entropies of the last examples, stands for
     clean and noisy ones. tau is such that the mean clipped gradient of the noisy part is ``1 + lr epsilon``
-    times that of the clean part: the clipping is loose while the learning rate is high.
+    times that of the clean part: the clipping is loose while the learning rate is high. It is the slope at
+    one probability for all classes, so that a loss with class weights has a threshold per class, in
+    proportion to its weight. Examples of weight 0 are not remembered.
 
     The gradient of an example is multiplied by ``min(1, tau / g)``, where g is the size of the loss's
     derivative by the probability of the label while the other probabilities keep their proportions,
@@ -113,14 +132,16 @@ class Ogc(Method):
         queue_size: int = 4096,
     ) -> None:
         super().__init__([model], loss)
-        self.epsilon, self.time_frame, self.queue_size = epsilon, time_frame, queue_size
-        self.steps = self.seen = 0
+        self.epsilon, self.time_frame, self.queue_size = self.checked(
+            epsilon=epsilon, time_frame=time_frame, queue_size=queue_size
+        )
+        self.steps = 0
 
     def prepare(self, setup: Setup) -> None:
-        """Create the queue and the threshold."""
+        """Create the queue, empty, and the thresholds, (K,)."""
         self.num_labels = setup.num_classes
-        self.register_buffer("queue", torch.zeros(self.queue_size, device=setup.device))
-        self.register_buffer("tau", torch.full((), torch.inf, device=setup.device))
+        self.register_buffer("queue", torch.full((self.queue_size,), torch.nan, device=setup.device))
+        self.register_buffer("tau", torch.full((self.num_labels,), torch.inf, device=setup.device))
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss whose gradient is clipped, and the logits."""
@@ -131,21 +152,23 @@ class Ogc(Method):
         with torch.no_grad():
             label = batch.target.unsqueeze(1)
             p = logits.softmax(1).gather(1, label).squeeze(1).clamp(P_MIN, 1 - P_MIN)
-            self._remember(-p.log())
+            self._remember(-p.log(), batch)
             size = slopes.gather(1, label).squeeze(1).abs() / (p * (1 - p))
-            factor = (self.tau / size.clamp_min(torch.finfo(size.dtype).tiny)).clamp_max(1.0)
-        return self.mean(factor * values, batch), logits
+            tau = self.tau.index_select(0, batch.target)
+            factor = (tau / size.clamp_min(torch.finfo(size.dtype).tiny)).clamp_max(1.0)
+        return self.mean_of_losses(factor * values, batch), logits
 
-    def _remember(self, costs: Tensor) -> None:
-        """Append cross entropies to the queue, and update tau when it is due."""
-        size = len(costs)
-        kept = self.queue[size:].clone() if size < self.queue_size else self.queue[:0]
-        self.queue.copy_(torch.cat([kept, costs[-self.queue_size :]]))
-        self.steps, self.seen = self.steps + 1, min(self.seen + size, self.queue_size)
-        if self.steps % self.time_frame == 0 and self.seen == self.queue_size:
-            self.tau.copy_(self._threshold())
+    def _remember(self, costs: Tensor, batch: Batch) -> None:
+        """Append cross entropies to the queue, and update the thresholds when they are due."""
+        counts = None if self.weights is None else self.weights.index_select(0, batch.positions) > 0
+        self.queue.copy_(appended(self.queue, costs, counts))
+        self.steps += 1
+        if self.steps % self.time_frame == 0:
+            full = self.queue[0].isfinite()
+            self.tau.copy_(torch.where(full, self._thresholds(), torch.inf))
 
-    def _threshold(self) -> Tensor:
+    def _thresholds(self) -> Tensor:
+        """Return tau for each class, (K,), by the queue."""
         parts = fit_two_parts(self.queue)
         grid = torch.linspace(LOWEST, HIGHEST, GRID, dtype=parts.mean.dtype, device=self.queue.device)
         clean, noisy = torch.exp(-(grid - parts.mean[:, None]).square() / (2 * parts.variance[:, None]))
@@ -153,7 +176,9 @@ class Ogc(Method):
         # the first class that has a slope: a loss may ignore a class, or weigh it by 0
         label = (self.slope_at(grid.new_full(every.shape, 0.5), every) > 0).int().argmax()
         slope_at = partial(self.slope_at, label=label)
-        return threshold(slope_at, slope_at((-grid).exp()), clean, noisy, 1 + self.lr * self.epsilon)
+        p = threshold(slope_at, slope_at((-grid).exp()), clean, noisy, 1 + self.lr * self.epsilon)
+        tau = self.slope_at(p.clamp(P_MIN, 1 - P_MIN).expand(every.shape), every)
+        return torch.where(p > 0, tau, torch.inf)
 
     @torch.enable_grad()
     def slope_at(self, p: Tensor, label: Tensor) -> Tensor:
@@ -171,14 +196,14 @@ class Ogc(Method):
         return found.gather(1, label[:, None]).squeeze(1).abs() / (p * (1 - p))
 
     def columns(self) -> dict[str, float | None]:
-        """Return the threshold; None while nothing is clipped."""
-        tau = float(self.tau)
+        """Return the mean threshold of the classes; None while nothing is clipped."""
+        tau = float(self.tau.mean())
         return {"clip_threshold": tau if math.isfinite(tau) else None}
 
-    def get_extra_state(self) -> list[int]:
-        """Return the counts of steps and of remembered examples."""
-        return [self.steps, self.seen]
+    def get_extra_state(self) -> int:
+        """Return the number of steps."""
+        return self.steps
 
-    def set_extra_state(self, state: list[int]) -> None:
-        """Restore the counts."""
-        self.steps, self.seen = state
+    def set_extra_state(self, state: int) -> None:
+        """Restore the number of steps."""
+        self.steps = state

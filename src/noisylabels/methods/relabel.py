@@ -93,7 +93,8 @@ class Relabel(Method):
         audit: np.ndarray | Tensor | str = AUTO,
     ) -> None:
         super().__init__([model], loss)
-        self.how, self.audit = how, _checked(audit)
+        (self.how,) = self.checked(how=how)
+        self.audit = _checked(audit)
 
     def prepare(self, setup: Setup) -> None:
         """Place revised labels and weights on the device."""
@@ -135,7 +136,7 @@ class Relabel(Method):
         if self.how == RELABEL and not hasattr(self.loss, "reduction"):
             return self.mean_loss(logits, batch._replace(target=target)), logits
         values = self.loss_values(logits, target) * self.emphasis.index_select(0, batch.positions)
-        return self.mean(values, batch), logits
+        return self.mean_of_losses(values, batch._replace(target=target)), logits
 
     def columns(self) -> dict[str, float | None]:
         """Return the share of the labels that are likely wrong."""

@@ -158,9 +158,11 @@ class Sop(Method):
         super().__init__([model], loss)
         check_cross_entropy(loss)
         check_no_ignored(loss, "sop")
-        self.lr_u, self.lr_v = lr_u, lr_v
-        self.ratio_consistency, self.ratio_balance = ratio_consistency, ratio_balance
-        self.views = 2 if ratio_consistency else 1
+        self.lr_u, self.lr_v = self.checked(lr_u=lr_u, lr_v=lr_v)
+        self.ratio_consistency, self.ratio_balance = self.checked(
+            ratio_consistency=ratio_consistency, ratio_balance=ratio_balance
+        )
+        self.views = 2 if self.ratio_consistency else 1
 
     def prepare(self, setup: Setup) -> None:
         """Create u and v."""

@@ -129,7 +129,9 @@ class _Run:
         )
         self.steps = len(data.batches)
         constants = state_digests(method.loss)
-        weighing = "equal" if weights is None else method.use_weights(weights, data.num_examples, device)
+        weighing = (
+            "equal" if weights is None else method.use_weights(weights, data.num_examples, data.kept, device)
+        )
         method.prepare(_setup(data, use, self.steps, device))
         method.to(device)  # its own buffers and parameters, and those of the loss
         method.networks.to(memory_format=layout)  # type: ignore[call-overload]  # those made in prepare too

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.core.checks import InputError, check_between, check_choice
+from noisylabels.core.parameters import check_parameter, defaults_of
 from noisylabels.data.loader import Batch, Batches
+from noisylabels.losses.modules import Loss
 from noisylabels.models.output_check import first_logits
 from noisylabels.training.fine_tuning import Body
 from noisylabels.training.settings import OPTIMIZERS, Settings
@@ -189,6 +191,21 @@ class Method(nn.Module, ABC):
 
     # Used by a method ----------------------------------------------------------------------------
 
+    def checked(self, **parameters: Any) -> list[Any]:
+        """Return parameters of the class in the types of their defaults, after checking them by `domain`.
+
+        Raises:
+            InputError: a value of another type or outside its range.
+        """
+        # what a run finds in place of a word, such as a noise rate, is a number
+        defaults = {**defaults_of(type(self)), **dict.fromkeys(self.needs, 0.0)}
+        return [
+            check_parameter(
+                value, defaults[name], f"{name} of {type(self).__name__}", self.domain.get(name, {})
+            )
+            for name, value in parameters.items()
+        ]
+
     def logits(self, inputs: Tensor, network: int = 0) -> Tensor:
         """Return a network's logits (B, K) in float32, computed in the precision of the run."""
         model = self.networks[network]
@@ -218,11 +235,33 @@ class Method(nn.Module, ABC):
         values: Tensor = self._per_example[0](logits, target)
         return values
 
+    def loss_scale(self, target: Tensor) -> Tensor | float:
+        """Return the factor by which the mean of a batch's `loss_values` is the loss.
+
+        A loss with class weights c divides by their sum, ``sum_i c_(y_i)``, and one that ignores a class by
+        the number of other examples; the mean of values divides by B. The factor is B divided by that sum.
+        """
+        if not isinstance(self.loss, (Loss, nn.CrossEntropyLoss, nn.NLLLoss)):
+            return 1.0
+        counts = None if self.loss.weight is None else self.loss.weight.index_select(0, target)
+        ignored = self.loss.ignore_index
+        if ignored is not None and ignored >= 0:
+            counts = torch.ones_like(target, dtype=torch.float32) if counts is None else counts
+            counts = counts.masked_fill(target == ignored, 0.0)
+        if counts is None:
+            return 1.0
+        # all labels may be ignored: their values are 0
+        return len(target) / counts.sum().clamp_min(torch.finfo(counts.dtype).tiny)
+
     def mean_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the loss of a batch, (): with weights the mean of weight times loss."""
         if self.weights is None:
             return self.loss(logits, batch.target)
-        return self.mean(self.loss_values(logits, batch.target), batch)
+        return self.mean_of_losses(self.loss_values(logits, batch.target), batch)
+
+    def mean_of_losses(self, values: Tensor, batch: Batch) -> Tensor:
+        """Return the mean of a batch's losses (B,), reduced as the loss does, with weights if given."""
+        return self.mean(values, batch) * self.loss_scale(batch.target)
 
     def mean(self, values: Tensor, batch: Batch) -> Tensor:
         """Return the mean of a batch's values (B,), each multiplied by its example's weight if given."""
@@ -230,12 +269,14 @@ class Method(nn.Module, ABC):
             return values.mean()
         return (values * self.weights.index_select(0, batch.positions)).mean()
 
-    def use_weights(self, weights: Tensor, num_examples: int, device: torch.device) -> str:
+    def use_weights(self, weights: Tensor, num_examples: int, positions: Tensor, device: torch.device) -> str:
         """Weigh the examples of the training set, and return a digest of the weights.
 
+        `positions` are those of the examples trained on.
+
         Raises:
-            InputError: weights of another shape, negative or not finite; a method that cannot weigh examples;
-                a loss without a reduction.
+            InputError: weights of another shape, negative, not finite, or all 0; a method that cannot weigh
+                examples; a loss without a reduction.
         """
         if not self.weighted:
             raise InputError(
@@ -256,6 +297,11 @@ class Method(nn.Module, ABC):
         if len(bad := ((weights < 0) | ~weights.isfinite()).nonzero()):
             first = int(bad[0])
             raise InputError(f"the weight of example {first} is {float(weights[first]):g}, {expected}")
+        if not (weights[positions.cpu()] > 0).any():
+            raise InputError(
+                "the weights of all examples trained on are 0, so that nothing would be learned; expected "
+                "one or more above 0"
+            )
         self.weights = weights.to(device)
         return hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()
 
