@@ -21,7 +21,7 @@ from noisylabels.data.images import image_set
 from noisylabels.training import loop
 
 KILLS = (2, 5, 1)
-"""After how many checkpoints a training is killed, one start after the other; there is one after every step."""
+"""After how many checkpoints, of which each step writes one, a training is killed, start after start."""
 
 N, K = 48, 3
 
