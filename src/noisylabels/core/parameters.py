@@ -51,6 +51,8 @@ def check_parameter(value: Any, default: Value, what: str, domain: Mapping[str, 
         value = value.item()
     if isinstance(default, bool) or isinstance(value, (bool, str)):
         if type(value) is not type(default):
+            if limits and not isinstance(default, (bool, str)):
+                check_between(value, what, **limits)  # raises, and names the limits
             kinds = {bool: "True or False", str: "a word", int: "a whole number", float: "a number"}
             raise InputError(f"{what} is {value!r}, expected {kinds[type(default)]}")
         if choices is not None and value not in choices:
