@@ -131,6 +131,7 @@ MEASURED = {
     "audit": "docs/measured-audit.md",
     "calibration": "docs/measured-features.md",
     "clean": "docs/measured-clean-accuracy.md",
+    "costs": "docs/methods/README.md",
     "data": "docs/measured-speed-data.md",
     "default": "docs/measured-default-loss.md",
     "duplicates": "docs/measured-audit.md",

@@ -265,6 +265,10 @@ def test_the_estimator_trains_by_a_method(method):
         ({"method": "elr", "model": "forest"}, "model is 'forest', which is not trained by a method"),
         ({"method": "sop", "loss": "gce"}, "the method 'sop' has a loss of its own"),
         ({"method": 3}, "the method is 3, expected an expression"),
+        (
+            {"method": "coteaching(forget_rate=oracle)", "model": "linear"},
+            "there is no oracle; use auto (an oracle is for runs that add noise to labels)",
+        ),
     ],
 )
 def test_the_estimator_refuses_what_cannot_be(settings, words):
