@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import noisylabels
+import warm_process
 from noisylabels.cli import main
 from noisylabels.cli.parser import VERBS, parse
 from noisylabels.noise import KINDS, MAPS
@@ -107,12 +106,8 @@ def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path, monkeypatch: pyt
     # with another mine.py nothing is taken for done
     (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text(encoding="utf-8") + "\n")
     for line in block.splitlines()[1:3]:  # by a process that has not imported the first one
-        done = subprocess.run(
-            [sys.executable, "-m", "noisylabels", *words_of(line)],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONPATH": source},
-            check=False,
+        done = warm_process.run(
+            ["-m", "noisylabels", *words_of(line)], env=os.environ | {"PYTHONPATH": source}
         )
         assert done.returncode == 2
         assert re.fullmatch(
@@ -214,7 +209,7 @@ def test_every_page_is_listed_under_its_kind() -> None:
 
 def test_the_example_runs_and_shows_the_difference() -> None:
     program = "import runpy; module = runpy.run_path('examples/two_losses.py'); module['main'](epochs=12)"
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    shown = warm_process.run(["-c", program], cwd=ROOT)
     assert shown.returncode == 0, shown.stderr
     last = [line for line in shown.stdout.splitlines() if re.match(r" *12 .*%$", line)]
     assert len(last) == 2

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import noisylabels
+import warm_process
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -35,13 +34,7 @@ def run(name: str) -> str:
     """Run an example in a process of its own, without a network's help, and return what it printed."""
     source = str(Path(noisylabels.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": source, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py")],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    done = warm_process.run([EXAMPLES / f"{name}.py"], env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -94,9 +87,7 @@ for batch, parts in ((8, 1), (4, 2)):
 """
     source = str(Path(noisylabels.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": source, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
-    )
+    done = warm_process.run(["-c", program], env=environment)
     assert done.returncode == 0, done.stderr
     whole, halves = map(float, re.findall(r"moved ([\d.e+-]+)", done.stdout))
     assert whole > 0

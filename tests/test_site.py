@@ -8,14 +8,13 @@ import importlib.util
 import os
 import re
 import shlex
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
 import pytest
 
 import noisylabels
+import warm_process
 from noisylabels.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -178,9 +177,7 @@ def test_the_tutorial_does_what_it_says(tmp_path, monkeypatch, capsys) -> None:
             assert main([*words[1:], *few]) == 0, line
             printed[line] = "".join(capsys.readouterr())
             continue
-        done = subprocess.run(
-            [sys.executable, *words[1:]], env=environment, capture_output=True, text=True, check=False
-        )
+        done = warm_process.run(words[1:], env=environment)
         assert done.returncode == 0, f"{line}: {done.stderr}"
         printed[line] = done.stdout + done.stderr
     audited = printed["noisylabels audit photos/ --out photos-audit"]

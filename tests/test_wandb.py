@@ -17,6 +17,7 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 import noisylabels
+import warm_process
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import Interrupted
@@ -168,7 +169,7 @@ def test_a_killed_run_ends_with_every_epoch_once(work):
         "from noisylabels.cli import main\n"
         f"main(['train', *{words}, '--track', 'wandb'])\n"
     )
-    killed = subprocess.run([sys.executable, "-c", program], env=environment(work), capture_output=True)
+    killed = warm_process.run(["-c", program], env=environment(work))
     assert killed.returncode == -signal.SIGKILL
     assert len(in_history()) == 3  # and the third will be trained again, with another duration
     assert list(read(offline_file()).epochs) in ([], [1], [1, 2])  # W&B writes in the background

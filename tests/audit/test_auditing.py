@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from PIL import Image
 
 import noisylabels as nl
+import warm_process
 from noisylabels.audit.audit_folder import finished
 from noisylabels.audit.audited_data import load_examples
 from noisylabels.audit.cross_validation import FOLDS, LOSS, RECIPE
@@ -261,9 +261,9 @@ def test_an_interrupted_audit_resumes_where_it_stopped(
 def test_a_killed_command_resumes(tmp_path: Path, number: signal.Signals) -> None:
     words = ["digits", "--epochs", "40", "--folds", "2", "--model", "mlp", "--device", "cpu", "--out", "a"]
     source = str(Path(nl.__file__).parents[1])
-    command = [sys.executable, "-m", "noisylabels", "audit", *words]
+    command = ["-m", "noisylabels", "audit", *words]
     environment = os.environ | {"PYTHONPATH": source}
-    process = subprocess.Popen(
+    process = warm_process.WarmPopen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     end = time.monotonic() + 240
@@ -280,7 +280,7 @@ def test_a_killed_command_resumes(tmp_path: Path, number: signal.Signals) -> Non
         (line,) = [line for line in err.splitlines() if line.startswith("noisylabels: ")]
         assert line.startswith("noisylabels: stopped in fold 2 of 2, epoch ")
         assert line.endswith("run the same command again to resume")
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    done = warm_process.run(command, env=environment, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "fold 1 of 2 is already trained" in done.stderr
     if number == signal.SIGINT:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,6 +24,7 @@ from noisylabels.data.images import image_set
 from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.reporter import Silent
 from noisylabels.noise.noise_rate import NETWORK
+from warm_process import WarmPopen
 
 K = 3
 FAST = {"folds": 3, "epochs": 4, "batch_size": 16, "model": "mlp:8", "device": "cpu"}
@@ -279,7 +277,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 SCRIPT = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {paths!r}
 from test_cross_validation import FAST, images
 from noisylabels.audit.cross_validation import cross_validate
 
@@ -289,8 +287,8 @@ cross_validate(images(), folder={folder!r}, **(FAST | {{"epochs": 40, "checkpoin
 
 def test_a_process_killed_between_checkpoints_resumes_bit_for_bit(tmp_path):
     settings = FAST | {"epochs": 40}
-    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    script = SCRIPT.format(paths=[str(path) for path in Path(__file__).parents[:2]], folder=str(tmp_path))
+    process = WarmPopen(["-c", script])
     checkpoint, end = tmp_path / "fold-0" / "checkpoint.pt", time.monotonic() + 60
     while not checkpoint.exists() and time.monotonic() < end:
         time.sleep(0.001)

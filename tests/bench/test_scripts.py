@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+import warm_process
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 GPU = ["--device=cpu", "--images=256", "--model=mlp", "--batch-size=64", "--epochs=2", "--seconds=0.2"]
@@ -100,13 +99,7 @@ def test_a_script_runs_to_its_end(script, words, file, shown, tmp_path):
         words = [*words, f"--cells={tmp_path / 'cells'}"]
     if script == "bench_tables":
         words = [*words, "--rows", str(tmp_path / "rows.jsonl")]
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / f"{script}.py", *words, "--out", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    done = warm_process.run([SCRIPTS / f"{script}.py", *words, "--out", tmp_path])
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
     assert isinstance(json.loads((tmp_path / file).read_text()), dict)

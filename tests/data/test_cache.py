@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import warm_process
 from noisylabels.core.checks import InputError
 from noisylabels.data import cache as module
 from noisylabels.data import decode
@@ -349,7 +349,7 @@ def test_a_killed_writer_leaves_no_entry(root, cache, work):
         "load(sys.argv[1], progress=kill)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code, str(root)], env=environment, check=False)
+    done = warm_process.run(["-c", code, str(root)], env=environment)
     assert done.returncode == -signal.SIGKILL
     [left] = (cache / "data").iterdir()
     assert left.name.endswith(".tmp")

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data import cache as cache_module
 from noisylabels.data import decode_workers, parallel_decoding
 from noisylabels.data.catalog import load
+from warm_process import WarmPopen
 
 LONG_AGO = 1_500_000_000
 NAMES = [f"{kind}/{i:02d}.png" for kind in ("cat", "dog") for i in range(30)]
@@ -182,7 +182,7 @@ load(sys.argv[1], progress=kill)
 
 
 def test_a_killed_run_is_resumed_and_leaves_no_orphan(root, cache, monkeypatch, tmp_path, decoded):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(root)], env=environment())
+    process = WarmPopen(["-c", KILLED, str(root)], env=environment())
     assert process.wait() == -signal.SIGKILL
     deadline = time.monotonic() + 20
     while (left := workers_of(cache)) and time.monotonic() < deadline:
@@ -225,7 +225,7 @@ def test_a_killed_worker_is_one_clear_line(root, monkeypatch, decoded):
 def test_two_processes_share_the_work(root, cache, monkeypatch, tmp_path):
     code = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "pass")
     expected = by_threads(monkeypatch, root, tmp_path)
-    running = [subprocess.Popen([sys.executable, "-c", code, str(root)], env=environment()) for _ in range(3)]
+    running = [WarmPopen(["-c", code, str(root)], env=environment()) for _ in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
     assert facts(load(root)) == expected
     assert len(list((cache / "data").iterdir())) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import warm_process
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import embedded, feature_set, joined, subset_of, with_labels
 from noisylabels.data.images import ImageSet, image_set
@@ -261,7 +260,7 @@ def test_killed_while_embedding_the_second_start_goes_on(tmp_path: Path) -> None
     """A process that is killed without warning leaves whole segments and no damaged one."""
     program = """
         import os, signal, sys, torch
-        sys.path.insert(0, {tests!r})
+        sys.path[:0] = {paths!r}
         import test_embedding as t
         from noisylabels.encoders import embedding
         embedding.SEGMENT_SECONDS = 0.0
@@ -272,8 +271,8 @@ def test_killed_while_embedding_the_second_start_goes_on(tmp_path: Path) -> None
                 return super().encode(batch)
         embedding.encode(t.pictures(64), Killed())
     """
-    code = textwrap.dedent(program).format(tests=str(Path(__file__).parent))
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    code = textwrap.dedent(program).format(paths=[str(path) for path in Path(__file__).parents[:2]])
+    ended = warm_process.run(["-c", code])
     assert ended.returncode == -9, ended.stderr
     second = Means()
     notes: list[str] = []

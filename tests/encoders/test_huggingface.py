@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import warm_process
 from noisylabels.core.checks import InputError
 from noisylabels.encoders.catalog import find_encoder
 from noisylabels.encoders.import_hub import quiet
@@ -297,9 +296,7 @@ def test_offline_is_one_line_at_once(offline, tmp_path):
     environment.pop("HF_HUB_OFFLINE", None)
     environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
     began = time.monotonic()
-    made = subprocess.run(
-        [sys.executable, "-c", NO_NETWORK], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    made = warm_process.run(["-c", NO_NETWORK], cwd=tmp_path, env=environment)
     assert made.returncode == 2, made.stderr
     assert made.stderr.count("\n") == 1
     reason = "HF_HUB_OFFLINE forbids downloads" if offline else "cannot be reached"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import noisylabels
+import warm_process
 
 PROGRAM = """
 import json, sys, warnings
@@ -33,14 +32,9 @@ def checked(parameters: str) -> list[list[str]]:
     import json
 
     source = str(Path(noisylabels.__file__).parents[1])
-    more = {"PYTHONPATH": source, "SCIPY_ARRAY_API": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, parameters],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | more,
-    )
+    more = {"PYTHONPATH": source, "SCIPY_ARRAY_API": "1"}
+    done = warm_process.run(["-c", PROGRAM, parameters], env=os.environ | more)
+    assert done.returncode == 0, done.stderr
     found: list[list[str]] = json.loads(done.stdout.splitlines()[-1])
     return found
 

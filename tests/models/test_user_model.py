@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import warm_process
 from noisylabels.core.checks import InputError
 from noisylabels.experiment import load_config, load_sets, run
 from noisylabels.experiment.prediction import load_model, predict
@@ -251,7 +252,7 @@ def test_from_the_command_line(here):
     def noisylabels(*words: str) -> subprocess.CompletedProcess[str]:
         program = "import sys; sys.path[:] = [p for p in sys.path if p]; from noisylabels.cli import main; "
         program += f"sys.exit(main({list(words)!r}))"
-        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        return warm_process.run(["-c", program])
 
     train = ["train", "--epochs", "1", "--device", "cpu", "--out", "run", "--model"]
     done = noisylabels(*train, "my_nets:build")

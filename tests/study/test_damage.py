@@ -23,6 +23,7 @@ from noisylabels.study.executors import carry_out_all
 from noisylabels.study.grid import from_table
 from noisylabels.study.store import Store, left, read_rows
 from noisylabels.study.worker import carry_out
+from warm_process import WarmPopen
 
 TEXT = """
 title = "two small runs"
@@ -330,8 +331,8 @@ def test_a_worker_that_hangs_is_killed_when_the_study_is_to_stop(tmp_path, monke
 
 
 def test_a_signal_ends_a_study_in_one_process_and_not_just_its_cell(study, tmp_path):
-    command = [sys.executable, "-m", "noisylabels", *study, "--set", "epochs=100000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = ["-m", "noisylabels", *study, "--set", "epochs=100000"]
+    process = WarmPopen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while process.poll() is None and not list((tmp_path / "study").glob("*/history.jsonl")):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)

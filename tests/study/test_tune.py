@@ -24,6 +24,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import Interrupted
 from noisylabels.experiment import Notes, RunConfig, Silent, canonical, load_config, read_result
 from noisylabels.study.tune import STARTUP, Tried, Tuned, applied, dimensions, tune
+from warm_process import WarmPopen
 
 optuna = pytest.importorskip("optuna")
 
@@ -155,11 +156,9 @@ def test_a_killed_search_counts_no_trial_twice(tmp_path: Path) -> None:
     """SIGKILL in the midst of a trial, and half a line at the journal's end."""
     words = "tune --model mlp --width 0.1 --epochs 20 --noise symmetric:0.3 --loss nce+mae --lr 0.05"
     words += " --device cpu --out search"
-    command = [sys.executable, "-m", "noisylabels", *words.split(), "--trials", "3", "--no-prune"]
+    command = ["-m", "noisylabels", *words.split(), "--trials", "3", "--no-prune"]
     source = str(Path(noisylabels.__file__).parents[1])
-    process = subprocess.Popen(
-        command, env=os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
-    )
+    process = WarmPopen(command, env=os.environ | {"PYTHONPATH": source}, stderr=subprocess.DEVNULL)
     for _ in range(1200):
         if list(Path("search").glob("trials/*/checkpoint.pt")):
             break

@@ -7,13 +7,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from warm_process import WarmPopen
 
 KILLS = 8
 # What kills aim at, assigned round-robin and shuffled: the start of the program, some moment after so many
@@ -36,8 +37,8 @@ def environment(threads: int = 1) -> dict[str, str]:
 
 
 def start(out: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "noisylabels", "train", *FLAGS, *more, "--out", str(out)],
+    return WarmPopen(
+        ["-m", "noisylabels", "train", *FLAGS, *more, "--out", str(out)],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
