@@ -3,15 +3,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test campaign lint docs dist check-dist clean
+.PHONY: demo test doctests campaign lint docs dist check-dist clean
 
 demo: .venv/ready
 	$(BIN)/noisylabels study run digits
 	$(BIN)/noisylabels report runs/digits
 
-test: .venv/ready lint
-	$(BIN)/python -m pytest -n 2 --doctest-modules --ignore-glob='*/triton_kernels.py' --ignore-glob='*/kernels/gpu.py' src/noisylabels
+# mypy takes a minute of one core, so the doctests run beside the linters.
+test: .venv/ready
+	$(MAKE) --jobs=2 lint doctests
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+
+# One thread per process, as in tests/conftest.py.
+doctests: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --doctest-modules --ignore-glob='*/triton_kernels.py' --ignore-glob='*/kernels/gpu.py' src/noisylabels
 
 # Damaged files, kills and faults, see campaign/README.md.
 MINUTES ?= 60

@@ -14,7 +14,8 @@ import warm_process
 PROGRAM = """
 import json, sys, warnings
 from sklearn.utils.estimator_checks import check_estimator
-from noisylabels.estimator import NoisyLabelClassifier
+from noisylabels.estimator import NoisyLabelClassifier, candidates
+candidates.TREES = 30  # forests take most of the time of a fit this small
 warnings.simplefilter("ignore")  # the checks hand over what is to be warned of
 rows = check_estimator(NoisyLabelClassifier(**json.loads(sys.argv[1])), on_fail=None, on_skip=None)
 keys = ("check_name", "status", "expected_to_fail", "exception")
