@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,9 +70,16 @@ NOT_FILES = {
 """Receivers whose methods open no path, or get an open file; `Image.open` follows a check."""
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return the calls and imports in a file."""
+    found = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node for node in found if isinstance(node, ast.Call | ast.ImportFrom)]
+
+
 def calls(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line, receiver and name of each call in a file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield node.lineno, ast.unparse(node.func.value), node.func.attr
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -83,7 +91,7 @@ def imported(path: Path) -> set[str]:
     modules = {"noisylabels." + door.removesuffix(".py").replace("/", ".") for door in DOORS}
     return {
         alias.asname or alias.name
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.ImportFrom) and node.module in modules
         for alias in node.names
     }

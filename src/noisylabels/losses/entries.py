@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from noisylabels.losses import pointwise, vectorwise, wrappers
@@ -291,9 +290,6 @@ register_wrapper(
         of="logits",
     )
 )
-
-LN_1E_4 = math.log(1e-4)
-"""The value of log 0 in the code of Wang 2019 and its successors, which clamp the label to 1e-4."""
 
 _APL = "Ma et al. 2020, Active Passive Loss (the paper's Eq. 2)"
 _APL_USE = "Active Passive Loss: noise-tolerant, and it still fits the data. Try it first on noisy labels."
