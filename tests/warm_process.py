@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,10 @@ class WarmPopen(subprocess.Popen):  # type: ignore[type-arg]
             "new_session": start_new_session,
         }
         try:
-            connection = _server()
-            socket.send_fds(connection, [json.dumps(request).encode()], [*streams, status])
-            self.pid = int(connection.recv(32))
+            with _one_at_a_time:
+                connection = _server()
+                socket.send_fds(connection, [json.dumps(request).encode()], [*streams, status])
+                self.pid = int(connection.recv(32))
             self._child_created = True
         finally:
             os.close(status)
@@ -84,6 +86,7 @@ def run(words: Sequence[str | os.PathLike[str]], **how: Any) -> subprocess.Compl
 
 
 _connections: list[socket.socket] = []
+_one_at_a_time = threading.Lock()
 
 
 def _server() -> socket.socket:

@@ -301,6 +301,7 @@ def falls(image_size, channels, num_classes):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_workers")
 def test_code_that_ends_its_process_is_a_failed_cell(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text(ENDS)
     monkeypatch.chdir(tmp_path)
@@ -319,6 +320,7 @@ def test_code_that_ends_its_process_is_a_failed_cell(tmp_path, monkeypatch):
     assert [store.state(cells[n]).state for n in (2, 0)] == ["failed", "done"]
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_worker_that_hangs_is_killed_when_the_study_is_to_stop(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text("import time\n\n\ndef make():\n    time.sleep(1000)\n")
     table = {"fixed": {"data": "digits"}, "axes": {"model": [f"{tmp_path / 'own.py'}:make"]}}

@@ -107,6 +107,7 @@ def test_the_time_is_capped_and_nothing_is_downloaded(tmp_path, monkeypatch):
     assert found.lines[0].startswith("the time is unknown")
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_study_of_data_that_are_not_there_is_estimated(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NOISYLABELS_DATA", str(tmp_path))

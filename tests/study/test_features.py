@@ -93,6 +93,7 @@ def seen(monkeypatch) -> list[int]:
     return counts
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_features_are_computed_once_for_all_cells_and_mapped(photos, tmp_path, seen, monkeypatch):
     cells = from_table(table(photos), "s").cells({"device": "cpu"})
     assert len(distinct(cells)) == 1

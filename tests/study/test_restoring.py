@@ -199,6 +199,7 @@ def test_a_restored_cell_is_a_run_like_others(whole, rows, study, tmp_path, caps
         load_model(out)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_show_counts_the_cells_of_a_file_and_writes_nothing(rows, study, tmp_path, capsys):
     refused = rows[CELLS[1].run_id] | {"status": "failed", "message": "no memory", "environment": {}}
     refused |= {"final": None, "history": [], "noise": {}, "class_names": []}
@@ -367,6 +368,7 @@ def _no_number(row: dict) -> dict:
         (lambda row: row | {"config": []}, "the run {id}: config is [], expected a valid dictionary"),
     ],
 )
+@pytest.mark.usefixtures("warm_workers")
 def test_a_row_that_cannot_be_its_cell_is_passed_over_and_the_cell_is_run(
     rows, study, tmp_path, capsys, change, why
 ):

@@ -89,6 +89,7 @@ def test_processes_come_to_the_same_as_this_process(whole, tmp_path):
     assert again.began == []
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_time_budget_ends_cleanly_and_the_same_call_goes_on(whole, tmp_path):
     store, view = Store(tmp_path / "study"), Quiet()
     work = carry_out_all(store, CELLS, view, jobs=2, seconds=0.0)
@@ -113,6 +114,7 @@ def test_shards_are_the_whole_when_copied_together(whole, tmp_path):
             shard(CELLS, wrong)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_failure_is_a_row_with_its_cause_and_can_be_retried(tmp_path):
     (tmp_path / "own.py").write_text("def make():\n    raise RuntimeError('no such thing')\n")
     table = TABLE | {
@@ -249,6 +251,7 @@ def test_durations_are_read_and_written():
             read_seconds(wrong)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_a_cell_that_cannot_be_probed_is_no_fault_of_the_program(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text("def make():\n    raise SystemExit(3)\n")
@@ -260,6 +263,7 @@ def test_a_cell_that_cannot_be_probed_is_no_fault_of_the_program(tmp_path, monke
     assert "cannot estimate the time, because own.py_make-" in said.err
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["--set", "epochs=1", "model=mlp", "width=0.1", "--only", "loss=ce,mae", "seed=1", "noise=none"]
