@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,16 @@ def room_of(path: str) -> str:
     return path.split("/")[0].removesuffix(".py")
 
 
-def imported(path: str, source: str, *, anywhere: bool = True) -> Iterator[str]:
+@functools.cache
+def imported(path: str, source: str, *, anywhere: bool = True) -> tuple[str, ...]:
     """Return the dotted names that a file imports, at module level or anywhere in it."""
+    body = ast.parse(source)
+    return tuple(names_in(path, ast.walk(body) if anywhere else top_level(body.body)))
+
+
+def names_in(path: str, nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the dotted names that statements and calls of a file import."""
     package = ["noisylabels", *path.split("/")[:-1]]
-    nodes = ast.walk(ast.parse(source)) if anywhere else top_level(ast.parse(source).body)
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -128,6 +135,7 @@ def strangers(path: str, source: str) -> list[str]:
     return sorted(names - BARE - set(sys.stdlib_module_names))
 
 
+@functools.cache
 def sources() -> dict[str, str]:
     return {
         path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
