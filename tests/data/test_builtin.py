@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from sklearn.datasets import load_digits
 
@@ -39,3 +40,15 @@ def test_the_parts_are_stratified_and_fixed():
 def test_digits_come_in_any_size():
     train, test = digits(Options(image_size=32))
     assert train.images.shape[1:] == test.images.shape[1:] == (1, 32, 32)
+
+
+@pytest.mark.parametrize("size", [None, 8, 16])
+def test_a_set_that_is_changed_leaves_the_next_as_it_was(size):
+    """The pixels are read once per process."""
+    for _ in range(2):
+        for part in digits(Options(image_size=size)):
+            assert part.images.max() > 200
+            assert len(part.labels.unique()) == 10
+            part.images.zero_()
+            part.labels.zero_()
+            part.ids.clear()
