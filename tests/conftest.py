@@ -20,7 +20,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def pytest_collection() -> Iterator[Any]:
     """Leave what is imported and collected out of garbage collections, because it lives to the end.
 
-    A full garbage collection takes 0.6 seconds with 16,000 tests, and a tenth of the suite's time went there.
+    A full garbage collection takes 0.6 seconds with 16,000 tests: a quarter of the time of collecting them,
+    and a tenth of that of running a sample of them.
     """
     gc.disable()
     try:
