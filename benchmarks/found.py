@@ -31,7 +31,7 @@ from noisylabels.paper.observations import OBSERVATIONS
 from noisylabels.paper.published import Published, published
 from noisylabels.report.figure_files import draw
 from noisylabels.report.tables import Cell, Number, Table, markdown
-from noisylabels.study.claims import judge
+from noisylabels.study.claims import Finding, judge, judge_by_machine
 from noisylabels.study.results import Measure, Results, Run, accuracy, dead, memorized
 from noisylabels.study.statistics import Summary, compare
 from noisylabels.training.metrics import DEAD_RECALL
@@ -412,9 +412,27 @@ def claims(sets: Sequence[tuple[str, Results]]) -> Table:
         f"{name}: " + ", ".join(f"{sum(f.status == s for f in found)} {s}" for s in statuses)
         for name, found in findings.items()
     ]
-    return Table(
-        "claims", "The paper's claims", ["claim", "section", *findings], rows, "; ".join(totals) + "."
-    )
+    apart = [
+        sentence
+        for name, results in sets
+        for sentence in _other_verdicts(name, findings[name], judge_by_machine(OBSERVATIONS, results))
+    ]
+    note = " ".join(["; ".join(totals) + ".", *apart])
+    return Table("claims", "The paper's claims", ["claim", "section", *findings], rows, note)
+
+
+def _other_verdicts(
+    name: str, findings: Sequence[Finding], by_machine: Mapping[str, Sequence[Finding]]
+) -> Iterator[str]:
+    """Yield a sentence per machine: how many verdicts its runs alone give otherwise."""
+    decided = {"supported", "contradicted"}
+    for machine, alone in by_machine.items():
+        pairs = [{a.status, b.status} for a, b in zip(findings, alone, strict=True)]
+        differ = sum(len(pair) > 1 for pair in pairs)
+        yield (
+            f"Runs of {machine} alone, {name}: {differ} of {len(pairs)} verdicts differ, "
+            f"{sum(pair == decided for pair in pairs)} of them reversed."
+        )
 
 
 def seconds(paper: Results) -> str:

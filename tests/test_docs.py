@@ -140,6 +140,7 @@ MEASURED = {
     "losses": "docs/measured-speed-losses.md",
     "review": "docs/measured-speed-data.md",
     "rates": "docs/measured-noise-rates.md",
+    "realized": "docs/measured-digits.md",
     "rows": "docs/measured-speed-training.md",
     "start": "docs/measured-speed-training.md",
     "step": "docs/measured-speed-training.md",

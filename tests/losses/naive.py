@@ -98,6 +98,10 @@ VECTORWISE: dict[str, Callable[..., float]] = {
     "gjs": _gjs,
     "mse": lambda l, y: math.fsum((math.exp(x) - (k == y)) ** 2 for k, x in enumerate(l)),
     "tgce": lambda l, y, q=0.7, k=0.5: (1 - max(math.exp(l[y]), k) ** q) / q,
+    "blurry": lambda l, y, gamma=0.5, detach=0.0: -math.exp(gamma * l[y]) * l[y],
+    "piecewise_zero": lambda l, y, c=0.05: -l[y] if l[y] >= math.log(c) else 0.0,
+    "unhinged": lambda l, y: -math.fsum(l[y] - x for x in l) / len(l),
+    "sgce": lambda l, y, q=0.7: math.fsum(math.exp(q * x) - math.exp(q * l[y]) for x in l) / (q * len(l)),
     "nl": lambda l, y: (
         -math.fsum(
             _log_sum_exp([x for j, x in enumerate(l) if j != k])
@@ -160,6 +164,9 @@ PARAMETERS: dict[str, list[dict[str, float]]] = {
     "js": [{"w": 0.1}, {"w": 0.9}, {"w": 1e-3}],
     "poly1": [{"epsilon": -0.5}],
     "tgce": [{"q": 0.3, "k": 0.2}],
+    "blurry": [{"gamma": 0.1}, {"gamma": 1.0}],
+    "piecewise_zero": [{"c": 0.2}],
+    "sgce": [{"q": 0.1}, {"q": 1.0}],
     "ldr_kl": [{"lam": 10.0, "c": 1.0}, {"lam": 0.5, "c": 0.0}],
     "conf_penalty": [{"beta": 1.0}],
     "logit_norm": [{"tau": 1.0}],

@@ -60,6 +60,7 @@ def by_hand(name, K):
         }
     # max(p, 1/2) stands still until p_1 > 1/2 > p_0, where label 1 gains no more than label 0 pays
     selected |= {"tgce": 1.0}
+    selected |= {"blurry": 1.0, "piecewise_zero": 1.0}  # no label costs less than 0, which certainty costs
     selected |= {"jal_ce": selected["amse"], "jal_fl": selected["amse"], "anl_ce": 1.0, "anl_fl": 1.0}
     if name in selected:
         return selected[name]
@@ -93,9 +94,10 @@ def nael(K, a=2.5):
 @pytest.mark.parametrize("name", LOSSES)
 def test_dominance_is_what_theory_says(name, K):
     made = loss(name)
-    if name == "peer":
+    if name in ("peer", "unhinged"):  # without an optimum for one example
         assert made.dominance(K) is None
-        assert made.dominance(K, even=True) is None
+        assert made.dominance(K, even=True) == (1.0 if name == "unhinged" else None)
+        assert made.unique_optimum(K) is None
         return
     found, even = made.dominance(K), made.dominance(K, even=True)
     if name == "eps_softmax":
@@ -103,6 +105,12 @@ def test_dominance_is_what_theory_says(name, K):
         # 1/f, right above it. What is found is a lower bound, of a grid in x.
         assert 0.98e8 < found <= 1e8
         assert 0.98e8 < even <= 1e8
+        return
+    if name == "sgce":
+        # One other class at t: D_0 = t^q / (q K) and D_1 = -(K-1) t^q / (q K) but for terms in t, so that c
+        # is K - 1 (n classes have K - n). They vanish as slowly as t^(1-q): found is a lower bound.
+        assert 0.97 * (K - 1) < found <= K - 1
+        assert even == 1.0
         return
     assert found == pytest.approx(by_hand(name, K), rel=2e-6)
     if made.label_sum(K) is not None:
@@ -113,9 +121,10 @@ def test_dominance_is_what_theory_says(name, K):
 
 def test_every_symmetric_loss_bears_all_even_noise_and_no_other_does():
     symmetric = {name for name in LOSSES if loss(name).label_sum(10) is not None}
-    # but for one that no losing label can move either
-    assert {name for name in LOSSES if loss(name).dominance(10, even=True) == 1.0} == symmetric | {"tgce"}
-    assert len(symmetric) == 35
+    # but for those that no losing label can move either
+    unmoved = {"tgce", "blurry", "piecewise_zero"}
+    assert {name for name in LOSSES if loss(name).dominance(10, even=True) == 1.0} == symmetric | unmoved
+    assert len(symmetric) == 37
 
 
 @pytest.mark.parametrize(
@@ -141,6 +150,8 @@ def test_every_symmetric_loss_bears_all_even_noise_and_no_other_does():
         ("logit_clip(mae)", math.inf),  # symmetric, but its optimum is no certain prediction
         ("1e-5*nce+1000*mae", 1.0),
         ("1e-9*mae", 1.0),
+        ("sgce(q=1)", 1.0),
+        ("sgce(q=0.1)", 9.0),  # one class at t: D_0 = t^q / (q K) and D_1 = -(K-1) t^q / (q K)
         ("tgce(k=0.2)", 1.0),  # two labels above k gain less than the first pays
     ],
 )
@@ -246,7 +257,11 @@ def test_optima_that_are_wrong_as_well():
         assert made.unique_optimum(3) is False
         assert made.unique_optimum(2) is True  # p of the other rises as that of the label falls
         assert "other optima" in explain(made)
-    assert {name for name in LOSSES if loss(name).unique_optimum(10) is False} == {"nce", "nfl", "npoly1"}
+    for name in ("blurry", "piecewise_zero"):  # certain of another class, they cost nothing, even for K = 2
+        assert loss(name)(torch.tensor([[-1e30, 0.0, -1e30]]).double(), torch.tensor([0])) == 0
+        assert loss(name).unique_optimum(2) is False
+    wrong_too = {"nce", "nfl", "npoly1", "blurry", "piecewise_zero"}
+    assert {name for name in LOSSES if loss(name).unique_optimum(10) is False} == wrong_too
     assert "other optima" not in explain(loss("nce+mae"))
     assert loss("peer").unique_optimum(3) is None
 

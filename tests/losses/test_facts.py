@@ -108,3 +108,46 @@ def test_kinds_and_sums():
     assert loss("ce+mae").label_sum(10) is None
     assert loss("nce").bounds(10) == (0.0, pytest.approx(1.0))
     assert loss("ce").bounds(10) == (0.0, math.inf)
+
+
+def test_the_symmetrized_losses_are_a_loss_less_its_mean_over_the_labels():
+    """Lemire Paquin et al. 2026, Proposition 4.1; q = 1 is half the MAE, q to 0 the unhinged loss."""
+    z = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0, 1, 2, 3, 4, 0])
+
+    def less_its_mean(name):
+        each = torch.stack([loss(name, reduction="none")(z, torch.full((6,), k)) for k in range(5)])
+        return loss(name, reduction="none")(z, t) - each.mean(0)
+
+    for name, of in (("unhinged", "ce"), ("sgce", "gce"), ("sgce(q=0.2)", "gce(q=0.2)")):
+        torch.testing.assert_close(loss(name, reduction="none")(z, t), less_its_mean(of))
+    half_mae = loss("0.5*mae", reduction="none")(z, t)
+    torch.testing.assert_close(loss("sgce(q=1)", reduction="none")(z, t), half_mae - 0.8)  # 1 - 1/K
+    unhinged = loss("unhinged", reduction="none")(z, t)
+    torch.testing.assert_close(loss("sgce(q=1e-8)", reduction="none")(z, t), unhinged, rtol=1e-6, atol=1e-7)
+
+
+def test_the_unhinged_loss_pulls_alike_at_every_prediction():
+    z = torch.tensor([[0.0, 0.0, 0.0], [50.0, 0.0, -3.0], [-1e4, 1e4, 0.0]], requires_grad=True)
+    loss("unhinged", reduction="sum")(z, torch.tensor([0, 0, 0])).backward()
+    torch.testing.assert_close(z.grad, torch.tensor([-2.0, 1.0, 1.0]).expand(3, 3) / 3)
+
+
+def test_blurry_loss_lowers_an_unlikely_label_unless_its_weight_is_detached():
+    l = torch.tensor([0.01, math.exp(-2), 0.6], dtype=torch.float64).log().requires_grad_()
+    for detach, factor in ((0, lambda l: 1 + 0.5 * l), (1, lambda l: 1)):
+        (slope,) = torch.autograd.grad(losses.PER_LABEL["blurry"].function(l, 0.5, detach).sum(), l)
+        by_hand = [-math.exp(0.5 * x) * factor(x) for x in l.tolist()]
+        assert slope.tolist() == pytest.approx(by_hand, rel=1e-13, abs=1e-15)
+        assert (slope[0] > 0) == (detach == 0)
+
+
+def test_masked_classes_leave_blurry_and_piecewise_zero_finite():
+    z = torch.tensor([[1.0, 0.5, -math.inf]], requires_grad=True)
+    for name in ("blurry", "blurry(detach=1)", "piecewise_zero"):
+        value = loss(name)(z, torch.tensor([0]))
+        (slope,) = torch.autograd.grad(value, z)
+        right, right_slope = loss(name)(z[:, :2], torch.tensor([0])), slope[:, :2]
+        assert value == right
+        assert torch.isfinite(right_slope).all()
+        assert slope[0, 2] == 0

@@ -76,6 +76,18 @@ def test_exact_counts_of_unbalanced_classes() -> None:
     assert [int(noisy.flipped[labels == c].sum()) for c in range(4)] == [2, 2, 0, 290]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_counts_of_asymmetric_noise_leave_the_other_classes_alone(seed: int) -> None:
+    noisy = corrupt(BALANCED, "asymmetric:0.4@cifar10,exact", num_classes=10, seed=seed)
+    flips = dict.fromkeys(((9, 1), (2, 0), (4, 7), (CAT, DOG), (DOG, CAT)), 2000)
+    off = noisy.counts - np.diag(noisy.counts.diagonal())
+    assert {(i, j): int(off[i, j]) for i, j in zip(*off.nonzero(), strict=True)} == flips
+    assert noisy.rate == 0.2
+    labels = np.repeat([9, CAT, 2], [10, 7, 5])
+    few = corrupt(labels, "asymmetric:0.4@cifar10,exact", num_classes=10, seed=seed)
+    assert [int(few.flipped[labels == c].sum()) for c in (9, CAT, 2)] == [4, 2, 2]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_sequential_has_24_percent_wrong_cats_and_40_percent_wrong_dogs(seed: int) -> None:
     noisy = corrupt(BALANCED, "asymmetric:0.4@cifar10,sequential", num_classes=10, seed=seed)
@@ -192,6 +204,12 @@ GOLDEN = [
         "d24a4d4b021f6af357e273b41f26c21c4e48056a8b53a04a3d843fd565063998",
     ),
     (
+        "asymmetric:0.4@cifar10,exact",
+        3,
+        "0 1 0 3 4 3 6 7 8 9 0 1 0 3 7 5 6 7 8 9",
+        "abcb8aae82c94d5f2b2a60c21668c946e4f8c342f178edd860d58ebc00907e4b",
+    ),
+    (
         "asymmetric:0.4@cifar10,sequential",
         0,
         "0 1 0 3 4 5 6 7 8 9 0 1 2 5 4 5 6 7 8 9",
@@ -266,13 +284,13 @@ def test_every_convention_has_a_golden_entry() -> None:
     seen = {id(convention_of(stage)) for spec, *_ in GOLDEN for stage in NoiseSpec.parse(spec).stages}
     seen.add(id(KINDS["none"].default))
     every = [c for row in KINDS.values() for c in (row.default, *row.conventions.values())]
-    assert len(every) == 17
+    assert len(every) == 18
     drawn = [
         convention
         for convention in every
         if not isinstance(convention.transform, (FlipPerExample, LoadMatrix, ReadLabels))
     ]
-    assert len(drawn) == 11
+    assert len(drawn) == 12
     assert seen == {id(convention) for convention in drawn}
 
 

@@ -116,7 +116,8 @@ def test_what_a_spec_holds() -> None:
         ("longtail:x", "the ratio of 'longtail:x' is 'x', expected a number in [0, 1] such as 0.4"),
         (
             "pairflip:0.4@exact",
-            "the qualifier 'exact' belongs to symmetric and openset noise, not pairflip; write pairflip:RATE",
+            "the qualifier 'exact' belongs to symmetric, asymmetric and openset noise, not pairflip; "
+            "write pairflip:RATE",
         ),
         (
             "symmetric",
@@ -124,7 +125,7 @@ def test_what_a_spec_holds() -> None:
         ),
         (
             "asymmetric:@cifar10",
-            "'asymmetric:@cifar10' has no rate; write asymmetric:RATE[@MAP,sequential], "
+            "'asymmetric:@cifar10' has no rate; write asymmetric:RATE[@MAP,exact|sequential], "
             "for example asymmetric:0.4",
         ),
         (
@@ -174,9 +175,8 @@ def test_what_a_spec_holds() -> None:
             "write symmetric:RATE[@exact|@uniform]",
         ),
         (
-            "asymmetric:0.4@exact",
-            "the qualifier 'exact' belongs to symmetric and openset noise, not asymmetric; "
-            "write asymmetric:RATE[@MAP,sequential]",
+            "asymmetric:0.4@cifar10,exact,sequential",
+            "exact and sequential are two conventions, expected at most one; write one of them",
         ),
         ("none@fast", "the qualifier is 'fast', and none noise takes none; write none"),
         (

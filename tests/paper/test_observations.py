@@ -30,7 +30,7 @@ def made(loss: str, noise: str, seed: int, **numbers: Any) -> Run:
         "train_seconds": np.full(11, n["seconds"]),
     }
     config = {"loss": loss, "noise": noise, "seed": seed, "data": "digits", "precision": n["precision"]}
-    return Run(f"{loss}-{noise}-{seed}", "done", "", config, curves, machine="one")
+    return Run(f"{loss}-{noise}-{seed}", "done", "", config, curves, machine="one", alone=True)
 
 
 SYM = [f"symmetric:{r}" for r in (0.2, 0.4, 0.6, 0.8)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from noisylabels.study.claims import (
     equal_rates,
     highest,
     judge,
+    judge_by_machine,
     less,
     load_claims,
     lowest,
@@ -65,7 +67,7 @@ def made(loss: str, noise: str, seed: int, machine: str = "one", **numbers: Any)
         "train_seconds": np.full(11, n["seconds"]),
     }
     config = {"loss": loss, "noise": noise, "seed": seed, "data": "digits", "precision": precision}
-    return Run(f"{loss}-{noise}-{seed}", "done", "", config, curves, machine=machine)
+    return Run(f"{loss}-{noise}-{seed}", "done", "", config, curves, machine=machine, alone=True)
 
 
 def rows(table: Mapping[tuple[str, str], Iterable[float]], of: str = "accuracy") -> Results:
@@ -161,18 +163,18 @@ def test_pairs_are_those_of_the_seeds_both_have() -> None:
 
 
 def test_differences_that_are_all_alike_have_the_printed_digit_as_their_deviation() -> None:
-    same = rows({("nmae", S4): (60.0, 70.0), ("nrce", S4): (60.0, 70.0)})
-    t1 = 12.706204736432095
+    same = rows({("nmae", S4): (60.0, 70.0, 65.0), ("nrce", S4): (60.0, 70.0, 65.0)})
+    t2 = 4.302652729911275
     assert judged(same, alike(accuracy, "nmae", "nrce", S4, within=0.01)).status == "supported"
     found = judged(same, more(accuracy, "nmae", "nrce", S4))
     assert found.status == "undecided"
-    assert found.comparisons[0].summary().high == pytest.approx(t1 * 0.001 / math.sqrt(2))
+    assert found.comparisons[0].summary().high == pytest.approx(t2 * 0.001 / math.sqrt(3))
     shifted = rows({("a", S4): (60.0, 70.0), ("b", S4): (40.0, 50.0)})
     assert judged(shifted, more(accuracy, "a", "b", S4)).status == "supported"
 
 
 def test_times_are_compared_as_shares_and_on_one_machine_only() -> None:
-    results = rows({("a", S4): (11.0, 11.0), ("b", S4): (10.0, 10.0)}, of="seconds")
+    results = rows({("a", S4): (11.0, 11.0, 11.0), ("b", S4): (10.0, 10.0, 10.0)}, of="seconds")
     finding = judged(results, not_more(epoch_seconds, "a", "b", S4, margin=0.12))
     assert finding.status == "supported"
     assert "+10.0 %" in finding.evidence
@@ -184,6 +186,48 @@ def test_times_are_compared_as_shares_and_on_one_machine_only() -> None:
         "not measured",
         "missing: a common seed on the same machine",
     )
+
+
+def test_times_count_only_of_runs_that_had_the_machine_to_themselves() -> None:
+    runs = rows({("a", S4): (11.0, 11.0, 11.0), ("b", S4): (10.0, 10.0, 10.0)}, of="seconds").runs
+    busy = Results([replace(run, alone=run.loss == "b") for run in runs])
+    finding = judged(busy, more(epoch_seconds, "a", "b", S4))
+    assert (finding.status, finding.evidence) == (
+        "not measured",
+        "missing: a at symmetric:0.4 with the machine to itself",
+    )
+    assert judged(busy, more(accuracy, "a", "b", S4)).status == "undecided"  # accuracies do not care
+    some = Results([replace(run, alone=run.seed != 3) for run in runs])
+    assert judged(some, more(epoch_seconds, "a", "b", S4)).comparisons[0].summary().n == 2
+
+
+def test_two_seeds_are_judged_at_99_per_cent() -> None:
+    two = rows({("a", S4): (60.0, 61.0), ("b", S4): (50.0, 50.5)})  # 10.25 points, deviation 0.354
+    finding = judged(two, more(accuracy, "a", "b", S4))
+    half = 63.65674116 * 0.5 / 2  # t of one degree of freedom at 99.5 %, times half the range
+    assert f"99 % CI {10.25 - half:+.1f} to {10.25 + half:+.1f}, n = 2".replace("-", "−") in finding.evidence
+    assert finding.status == "undecided"  # at 95 %: 7.1 to 13.4
+    three = rows({("a", S4): (60.0, 61.0, 60.5), ("b", S4): (50.0, 50.5, 50.25)})
+    assert "95 % CI" in judged(three, more(accuracy, "a", "b", S4)).evidence
+    assert judged(three, more(accuracy, "a", "b", S4)).status == "supported"
+
+
+def test_verdicts_on_each_machines_runs_alone() -> None:
+    def runs(machine: str, first: int, *better: float) -> list[Run]:
+        seeds = range(first, first + len(better))
+        pairs = [(made("a", S4, s, machine, accuracy=50 + x), s) for s, x in zip(seeds, better, strict=True)]
+        return [one for run, s in pairs for one in (run, made("b", S4, s, machine, accuracy=50))]
+
+    claims = [Claim("a-wins", "own", "A sentence.", [more(accuracy, "a", "b", S4)])]
+    results = Results(runs("one", 1, 5.0, 5.2, 5.1) + runs("other", 4, 5.0, -5.0, 5.0, -5.2))
+    found = judge_by_machine(claims, results)
+    assert {machine: [f.status for f in each] for machine, each in found.items()} == {
+        "other": ["undecided"],
+        "one": ["supported"],
+    }
+    table = claims_table(judge(claims, results), by_machine=found)
+    assert table.rows[0][-1] == "other: undecided; one: supported"
+    assert judge_by_machine(claims, Results(runs("one", 1, 5.0, 5.2))) == {}
 
 
 def test_how_numbers_are_printed() -> None:
@@ -275,7 +319,7 @@ def test_where_to_look() -> None:
 
 
 def test_a_loss_against_itself_under_another_noise() -> None:
-    results = rows({("ce", "none"): (90.0, 92.0), ("ce", S4): (50.0, 51.0)})
+    results = rows({("ce", "none"): (90.0, 92.0, 91.0), ("ce", S4): (50.0, 51.0, 50.5)})
     finding = judged(results, differs(accuracy, "ce", against(S4, "none"), high=-0.2))
     assert finding.status == "supported"
     assert "accuracy of ce at symmetric:0.4 minus that at clean labels: −40.5 points" in finding.evidence

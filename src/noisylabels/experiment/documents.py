@@ -111,6 +111,11 @@ class Chosen(_Loss, total=False):
     power: Annotated[float, Limits(gt=0)] | None
 
 
+class _MachineUse(TypedDict):
+    jobs: int  # runs of the study at the same time
+    load: float | None  # the highest of the machine, at the ends of epochs
+
+
 class Software(TypedDict, total=False):
     """The versions and the hardware that a result was computed with."""
 
@@ -124,6 +129,7 @@ class Software(TypedDict, total=False):
     gpu: str | None
     kernel: str | None
     chosen: Chosen
+    use: _MachineUse  # added at the end of a run
 
 
 class Environment(Software):

@@ -22,6 +22,7 @@ from noisylabels.experiment.folder import (
     remove_leftovers,
     start_folder,
 )
+from noisylabels.experiment.machine_use import RecordMachineUse
 from noisylabels.experiment.reporter import Announce, Reporter, ReportProgress, Silent, begin
 from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
@@ -206,6 +207,7 @@ def _run_alone(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of what else this process did
     begin(reporter, config.epochs)
+    use = RecordMachineUse(out)
     with stop_on_signals() as signals:
         try:
             data = MethodData(
@@ -231,6 +233,7 @@ def _run_alone(
                 callbacks=[
                     Announce(reporter, what),
                     ReportProgress(reporter),
+                    use,
                     *trackers,
                     PauseWhen(lambda: signals() or stop()),
                 ],
@@ -249,6 +252,7 @@ def _run_alone(
             history = error.history
             history.write(out / "history.jsonl")  # missing if no epoch has ended
             result |= {"status": "failed", "message": str(error)}
+    use.write()
     if result["status"] == "done":
         save_model(out / "model.safetensors", model, shape, train, (chosen or {}).get("power"))
     result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}

@@ -285,6 +285,7 @@ def register(
     label_sum: Callable[..., float | None] | None = None,
     pointwise: bool = True,
     views: bool = False,
+    of_logits: bool = False,
     sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = None,
 ) -> None:
     """Register a per-label function in the catalog, so that expressions can use it and its forms.
@@ -303,6 +304,7 @@ def register(
         pointwise: phi acts entry by entry, on tensors of any shape. If not, it takes (N, K, d1, ...), classes
             on axis 1, and has no normalized and negative forms.
         views: phi takes (V, N, K, d1, ...), V views of each example; implies pointwise=False.
+        of_logits: phi takes logits instead of log-probabilities; implies pointwise=False.
         sloped: takes ``x = -log p``, p and the parameters, and returns phi and its derivative with respect to
             x, entry by entry. With it the loss uses the fast path; without, autograd computes the slope.
 
@@ -319,7 +321,7 @@ def register(
     >>> nl.losses.unregister("sq")
     """
     check_choice(kind, ("active", "passive"), "kind of loss")
-    pointwise = pointwise and not views
+    pointwise = pointwise and not views and not of_logits
     documented = title_and_equation(phi)
     row = PerLabel(
         name,
@@ -333,6 +335,7 @@ def register(
         label_sum=label_sum,
         pointwise=pointwise,
         views=views,
+        of_logits=of_logits,
         sloped=sloped,
     )
     check_free(name, [form.prefix + name for form in row.forms], LOSSES)

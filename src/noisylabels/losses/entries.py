@@ -136,6 +136,42 @@ register(
     pointwise=False,
 )
 register(
+    "blurry",
+    vectorwise.blurry,
+    source="Pellegrino et al. 2025; formula and gamma of 0.1 to 0.6 from their code, which clamps p to 1e-8",
+    use="To find label errors. It lowers p_y where p_y < e^(-1/gamma): start from a trained model.",
+    domain={"gamma": {"low": 0.0, "high": 100.0}, "detach": {"low": 0.0, "high": 1.0, "whole": True}},
+    pointwise=False,
+)
+register(
+    "piecewise_zero",
+    vectorwise.piecewise_zero,
+    source="Pellegrino et al. 2025; formula and c of 0.005 to 0.2 from their code",
+    use="To find label errors. Even predictions have no gradient if c > 1/K: start from a trained model.",
+    domain={"c": {"low": 1e-6, "high": 0.99}},
+    pointwise=False,
+)
+register(
+    "unhinged",
+    vectorwise.unhinged,
+    kind="passive",
+    source="Lemire Paquin et al. 2026 (abstract, and a summary with the formula; the paper was not read)",
+    use="Symmetric and convex, but unbounded below: logits grow unless normalized: logit_norm(unhinged).",
+    label_sum=lambda K: 0.0,
+    of_logits=True,
+)
+register(
+    "sgce",
+    vectorwise.sgce,
+    kind="passive",
+    source="Lemire Paquin et al. 2026: gce less its mean over the labels (abstract; the paper was not read; "
+    "q = 0.7 is that of gce)",
+    use="Ranges from the unhinged loss (q to 0) to half the MAE (q = 1), and is symmetric for every q.",
+    domain={"q": {"low": 1e-8, "high": 1.0}},
+    label_sum=lambda K, q: 0.0,
+    pointwise=False,
+)
+register(
     "nl",
     vectorwise.nl,
     kind="passive",

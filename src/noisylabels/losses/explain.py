@@ -68,17 +68,17 @@ def noise_tolerance(times: float | None, even: float | None, num_classes: int) -
     At these rates the weight 1 - rate of the true label is c times any other. Beyond them the largest class
     of the optimum may still be the true one.
     """
-    if times is None or even is None:
+    if even is None:
         return "unknown"
-    if math.isinf(times) and math.isinf(even):
+    if times is not None and math.isinf(times) and math.isinf(even):
         return "none, in theory: any noise moves the optimum, though perhaps not its largest class"
     k = num_classes
+    rates = {"symmetric noise": (k - 1) / (k - 1 + even)}
+    if times is not None:  # None and symmetric: the risk under even noise is a multiple of that without
+        rates["flips to one class"] = 1 / (1 + times)
     parts = [
         f"{name} up to {100 * most:.3g} %" if most > 0 else f"{name} not at all"
-        for name, most in (
-            ("symmetric noise", (k - 1) / (k - 1 + even)),
-            ("flips to one class", 1 / (1 + times)),
-        )
+        for name, most in rates.items()
     ]
     return f"{', '.join(parts)}, in theory, at {k} classes"
 

@@ -71,7 +71,7 @@ def _least_between(part: Part, num_classes: int, sign: int) -> float:
     matters, over that of the others too.
     """
     best = math.inf
-    grids = [(1, 401, 3), (3, 13, 9) if part.logit_maps else (2, 21, 7)]
+    grids = [(1, 401, 5), (3, 13, 9) if part.logit_maps else (2, 21, 7)]
     for free, many, rounds in grids:
         free = min(free, num_classes)
         starts, ends = [-50.0] * free, [50.0] * free
@@ -125,6 +125,8 @@ def optimum(parts: Sequence[Part], num_classes: int) -> Optimum:
     costs, logits = costs[finite], logits[finite]
     if bool(best.isnan().any()) or not len(costs):
         return Optimum(None, None, True)  # a user-defined function without a limit there
+    if float(best[0]) < -1e9:
+        return Optimum(None, None, True)  # unbounded below: no prediction is the best
     excess = costs[:, 0] - best[0]
     least = torch.minimum(best[0], costs[:, 0].min())
     wrong = costs[logits[:, 0] < logits.amax(1), 0]

@@ -73,8 +73,10 @@ def check_label_sum(row: PerLabel) -> None:
             return
         rising = torch.arange(1, K + 1, dtype=torch.float64)
         p = torch.stack([rising / rising.sum(), torch.full_like(rising, 1 / K)])
-        sums = row.function(p.log()).sum(1).tolist()
-        if any(abs(found - claim) > 1e-6 * abs(claim) for found in sums):
+        costs = row.function(p.log())
+        sums = costs.sum(1).tolist()
+        size = max(abs(claim), float(costs.abs().max()))  # a symmetrized loss sums to 0
+        if any(abs(found - claim) > 1e-6 * size for found in sums):
             raise InputError(
                 f"label_sum of {row.name!r} is {claim:g} for {K} labels, but phi sums to {sums[0]:g} "
                 f"at p rising as 1, 2, ..., {K} and to {sums[1]:g} at equal p"

@@ -2,7 +2,7 @@
 
 Like those of `pointwise.py` they map log-probabilities to costs, entry k being the cost of the example if its
 label is k, but they need all classes: ``l`` is (N, K, d1, ...), classes on axis 1. `gjs` takes V views of
-each example, (V, N, K, d1, ...), and returns (N, K, d1, ...).
+each example, (V, N, K, d1, ...), and returns (N, K, d1, ...); `unhinged` takes the logits z.
 """
 
 from __future__ import annotations
@@ -69,6 +69,31 @@ def mse(l: Tensor) -> Tensor:
 def tgce(l: Tensor, q: float = 0.7, k: float = 0.5) -> Tensor:
     """Truncated generalized cross entropy, ``(1 - max(p_y, k)^q)/q``."""
     return gce(l.clamp_min(math.log(k)), q)
+
+
+def blurry(l: Tensor, gamma: float = 0.5, detach: float = 0.0) -> Tensor:
+    """Blurry loss, ``-p_y^gamma log p_y``; detach=1 takes the weight p_y^gamma out of the graph."""
+    # Entry by entry, but all costs are 0 where the prediction is certain, right or wrong: a normalized form
+    # would be 0/0 there. The clamp keeps 0 times infinity away from classes whose logit is -inf.
+    l = l.clamp_min(torch.finfo(l.dtype).min)
+    return -(gamma * (l.detach() if detach else l)).exp() * l
+
+
+def piecewise_zero(l: Tensor, c: float = 0.05) -> Tensor:
+    """Piecewise-zero loss, ``-log p_y if p_y >= c else 0``."""
+    return torch.where(l >= math.log(c), -l, 0)  # like `blurry`, without a normalized form
+
+
+def unhinged(z: Tensor) -> Tensor:
+    """Multi-class unhinged loss, ``(1/K) Σ_k z_k - z_y``, linear in the logits z."""
+    # The same of log-probabilities, but their softmax would only add rounding, and a pass back through it.
+    return z.mean(1, keepdim=True) - z
+
+
+def sgce(l: Tensor, q: float = 0.7) -> Tensor:
+    """Symmetrized generalized cross entropy, ``[(1/K) Σ_k p_k^q - p_y^q]/q``."""
+    costs = gce(l, q)
+    return costs - costs.mean(1, keepdim=True)
 
 
 def nl(l: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ KINDS.add(
 KINDS.add(
     "asymmetric",
     NoiseKind(
-        form="asymmetric:RATE[@MAP,sequential]",
+        form="asymmetric:RATE[@MAP,exact|sequential]",
         title="labels of some classes flip to one similar class, with probability η",
         equation="T[i, i] = 1 - η, T[i, map(i)] = η for the classes of the map",
         default=Convention(
@@ -140,6 +140,11 @@ KINDS.add(
             transform=Flip(lambda K, rate, pairs: (asymmetric_rows(K, rate, pairs),)),
         ),
         conventions={
+            "exact": Convention(
+                title="exactly floor(η n) of the n labels of each class of the map flip",
+                source="the count of Ma et al. 2020 for symmetric noise, with the pairs of the paper",
+                transform=Flip(lambda K, rate, pairs: (asymmetric_rows(K, rate, pairs),), exact=True),
+            ),
             "sequential": Convention(
                 title="one pair after the other, each an exact share of the labels left by the one before: "
                 "cats flipped to dog can flip back",

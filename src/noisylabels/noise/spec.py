@@ -235,9 +235,9 @@ def _check_qualifier(kind: str, row: NoiseKind, qualifier: str) -> None:
     if qualifier in MAPS or read_pair(qualifier) is not None:
         elsewhere = [name for name in KINDS if KINDS[name].takes_map]
     if elsewhere:
+        kinds = " and ".join([", ".join(elsewhere[:-1]), elsewhere[-1]] if elsewhere[1:] else elsewhere)
         raise InputError(
-            f"the qualifier {qualifier!r} belongs to {' and '.join(elsewhere)} noise, not {kind}; "
-            f"write {row.form}"
+            f"the qualifier {qualifier!r} belongs to {kinds} noise, not {kind}; write {row.form}"
         )
     if row.takes_map and (found := re.fullmatch(r"(\d+)\W+(\d+)", qualifier)):
         raise InputError(

@@ -6,7 +6,7 @@ as functions decorated with `@claim` in a Python file. See docs/claims.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from noisylabels.study.expectations import (
     positive,
     sometimes,
 )
-from noisylabels.study.results import Results
+from noisylabels.study.results import Results, Run
 from noisylabels.study.settings import against, each, equal_rates, highest, rates
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "equal_rates",
     "highest",
     "judge",
+    "judge_by_machine",
     "less",
     "load_claims",
     "lowest",
@@ -148,6 +149,21 @@ def judge(claims: Iterable[Claim], results: Results) -> list[Finding]:
         InputError: a user-defined claim fails or returns something else than expectations.
     """
     return [_judge(claim, results) for claim in claims]
+
+
+def judge_by_machine(claims: Sequence[Claim], results: Results) -> dict[str, list[Finding]]:
+    """Return the verdicts on the runs of each machine alone, the machine with most runs first.
+
+    Processors differ in rounding, and training magnifies that: a verdict that only one machine's runs give
+    may change with the next. The result is empty if one machine made all runs.
+    """
+    runs: dict[str, list[Run]] = {}
+    for run in results.runs:
+        runs.setdefault(run.machine, []).append(run)
+    if len(runs) < 2:
+        return {}
+    most = sorted(runs, key=lambda machine: -len(runs[machine]))
+    return {machine: judge(claims, replace(results, runs=runs[machine])) for machine in most}
 
 
 @dataclass(frozen=True)
@@ -258,20 +274,35 @@ def _short(value: object) -> str:
 # Tables -------------------------------------------------------------------------------------------
 
 
-def claims_table(findings: Sequence[Finding], name: str = "claims", title: str = "Tests of claims") -> Table:
-    """Return findings as a table: claim, verdict, section, evidence; claims not measured come last."""
+def claims_table(
+    findings: Sequence[Finding],
+    name: str = "claims",
+    title: str = "Tests of claims",
+    by_machine: Mapping[str, Sequence[Finding]] | None = None,
+) -> Table:
+    """Return findings as a table: claim, verdict, section, evidence; claims not measured come last.
+
+    With `by_machine`, of `judge_by_machine`, a column has the verdicts on each machine's runs alone.
+    """
     counts = {word: sum(f.status == word for f in findings) for word in _ORDER}
     tally = ", ".join(f"{count} {word}" for word, count in counts.items())
     note = (
         f"{tally}. Differences are paired by seed, and n is the number of seeds. Confidence intervals (CI) "
-        "are Student's t at 95 % unless another level is stated; where one of several comparisons decides a "
-        "claim, its level is Bonferroni-corrected. A standard deviation counts as at least one unit of the "
-        f"last digit shown. There is no correction across the {len(findings)} claims: where there is no true "
-        "difference, about one claim in forty is still supported and as many are contradicted."
+        "are Student's t at 95 % unless another level is stated: 99 % for two seeds; where one of several "
+        "comparisons decides a claim, its level is Bonferroni-corrected. A standard deviation counts as at "
+        f"least one unit of the last digit shown. There is no correction across the {len(findings)} claims: "
+        "where there is no true difference, about one claim in forty is still supported and as many are "
+        "contradicted."
     )
     shown = sorted(findings, key=lambda finding: finding.status == "not measured")
     rows = [[f"{f.claim.name}: {f.claim.statement}", f.status, f.claim.section, f.evidence] for f in shown]
-    return Table(name, title, ("claim", "verdict", "section", "evidence"), rows, note)
+    columns = ["claim", "verdict", "section", "evidence"]
+    if by_machine:
+        alone = {machine: {f.claim.name: f.status for f in found} for machine, found in by_machine.items()}
+        columns.append("on one machine's runs alone")
+        for row, f in zip(rows, shown, strict=True):
+            row.append("; ".join(f"{machine}: {found[f.claim.name]}" for machine, found in alone.items()))
+    return Table(name, title, columns, rows, note)
 
 
 _ORDER: tuple[Status, ...] = ("supported", "contradicted", "undecided", "not measured")

@@ -26,6 +26,13 @@ Status = Literal["supported", "contradicted", "undecided", "not measured"]
 
 CONFIDENCE = 0.95
 
+FEW = 3
+"""Number of seeds from which on a verdict is given at the usual confidence level."""
+
+CAUTION = 5
+"""Factor by which fewer seeds must err less: 99 instead of 95 %. Two differences are alike by chance so often
+that the rounding of another processor changes verdicts at 95 %; see docs/claims.md."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -108,17 +115,21 @@ class Comparison:
         half = float(stats.t.ppf((1 + confidence) / 2, found.n - 1)) * self.unit.step / math.sqrt(found.n)
         return replace(found, deviation=self.unit.step, low=found.mean - half, high=found.mean + half)
 
+    def level(self, confidence: float = CONFIDENCE) -> float:
+        """Return the confidence level at which these seeds are judged: a stricter one for two."""
+        return confidence if len(self.values) >= FEW else 1 - (1 - confidence) / CAUTION
+
     def status(self, confidence: float = CONFIDENCE) -> Status:
         """Return whether the interval lies entirely inside the expected range, entirely outside, or neither.
 
-        A single seed has no interval and is undecided.
+        A single seed has no interval and is undecided. Two seeds are judged at 99 instead of 95 %.
 
         >>> Comparison("a minus b", values=(0.2, 0.3, 0.25), low=0).status()
         'supported'
         """
         if self.missing or not self.values:
             return "not measured"
-        found = self.summary(confidence)
+        found = self.summary(self.level(confidence))
         if found.low is None or found.high is None:
             return "undecided"
         if self.low < found.low and found.high < self.high:
@@ -135,10 +146,11 @@ class Comparison:
         """Return the comparison as text: description, difference, confidence interval, number of seeds.
 
         >>> Comparison("gap of nce", POINTS, (0.5, 0.25), high=0.0).text()
-        'gap of nce: +37.5 points (95 % CI −121.3 to +196.3, n = 2)'
+        'gap of nce: +37.5 points (99 % CI −758.2 to +833.2, n = 2)'
         """
         if self.missing or not self.values:
             return f"{self.words}: not measured, {some(self.missing)} missing"
+        confidence = self.level(confidence)
         found = self.summary(confidence)
         show = self.unit.show
         if found.low is None or found.high is None:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import noisylabels
 from noisylabels.core.config import to_dict
 from noisylabels.core.interrupt import stop_on_signals
+from noisylabels.experiment.machine_use import JOBS
 from noisylabels.study.grid import Cell
 from noisylabels.study.store import Store, left
 from noisylabels.study.worker import STOP_SECONDS, carry_out, disk_is_full
@@ -139,12 +140,12 @@ class Work:
             return bool(self.waiting)
 
 
-def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker process with so many threads."""
+def worker_environment(threads: int, jobs: int = 1) -> dict[str, str]:
+    """Return the environment of a worker process with so many threads, one of `jobs` at a time."""
     source = str(Path(noisylabels.__file__).parents[1])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    return os.environ | limits | {"PYTHONPATH": path}
+    return os.environ | limits | {"PYTHONPATH": path, JOBS: str(jobs)}
 
 
 def inline(work: Work) -> bool:
@@ -166,7 +167,7 @@ def inline(work: Work) -> bool:
 
 def processes(work: Work, jobs: int, threads: int) -> None:
     """Run the cells in `jobs` worker processes of `threads` threads each."""
-    workers = [_Worker(work, threads) for _ in range(jobs)]
+    workers = [_Worker(work, threads, jobs) for _ in range(jobs)]
     for worker in workers:
         worker.start()
     stopped_at: float | None = None
@@ -186,10 +187,11 @@ def processes(work: Work, jobs: int, threads: int) -> None:
 class _Worker(threading.Thread):
     """A thread that sends cells to a worker process and replaces the process if it is killed."""
 
-    def __init__(self, work: Work, threads: int) -> None:
+    def __init__(self, work: Work, threads: int, jobs: int) -> None:
         super().__init__(daemon=True)
         self.work = work
         self.threads = threads
+        self.jobs = jobs
         self.process: subprocess.Popen[str] | None = None
         self.stopping = False
 
@@ -254,7 +256,7 @@ class _Worker(threading.Thread):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=worker_environment(self.threads),
+            env=worker_environment(self.threads, self.jobs),
             start_new_session=True,  # Ctrl-C reaches this process, which passes it on
         )
 

@@ -99,7 +99,10 @@ def _canonical(text: str) -> str:
 
 
 def _of_loss(results: Results, measure: Measure, name: str, noise: str) -> Values:
-    """Return (seed, machine) -> value of a loss; the machine counts for times only, elsewhere it is ""."""
+    """Return (seed, machine) -> value of a loss; the machine counts for times only, elsewhere it is "".
+
+    Times count only of runs that are known to have had their machine to themselves.
+    """
     if noise not in results.noises:
         raise _NotMeasured(f"runs at {noise}")
     name = name if name in results.losses else _canonical(name)
@@ -107,10 +110,11 @@ def _of_loss(results: Results, measure: Measure, name: str, noise: str) -> Value
     found: Values = {
         (run.seed, run.machine if timed else ""): value
         for run in results.cell(name, noise)
-        if (value := measure(run)) is not None
+        if (run.alone or not timed) and (value := measure(run)) is not None
     }
     if not found:
-        raise _NotMeasured(f"{name} at {noise}")
+        alone = " with the machine to itself" if timed and results.cell(name, noise) else ""
+        raise _NotMeasured(f"{name} at {noise}{alone}")
     return found
 
 

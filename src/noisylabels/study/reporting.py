@@ -16,7 +16,7 @@ from noisylabels.report.panels import Figure
 from noisylabels.report.tables import Table, comma_separated, latex, markdown
 from noisylabels.report.theme import Theme, import_altair
 from noisylabels.study import figures, tables
-from noisylabels.study.claims import Claim, claims_table, judge
+from noisylabels.study.claims import Claim, claims_table, judge, judge_by_machine
 from noisylabels.study.plotting import TITLES, loss_family
 from noisylabels.study.results import Results
 
@@ -129,7 +129,9 @@ def study_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ())
         return figure_blocks(results, theme, *kinds)
 
     failed = tables.failures(results)
-    tested = [claims_table(judge(claims, results))] if claims else []
+    tested = []
+    if claims:
+        tested = [claims_table(judge(claims, results), by_machine=judge_by_machine(claims, results))]
     return [
         Section(
             "accuracy",

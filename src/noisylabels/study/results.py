@@ -20,6 +20,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.config import build, field_types, to_dict
 from noisylabels.experiment import RunConfig
 from noisylabels.experiment.config import NOT_IDENTITY
+from noisylabels.experiment.machine_use import had_machine_alone
 from noisylabels.losses import PAPER
 from noisylabels.methods.expression import STANDARD
 from noisylabels.study.exports import Damage, read_batches
@@ -63,6 +64,7 @@ class Run:
         class_names: K names; empty if the run could not start.
         machine: the GPU, or the processor and its number of threads.
         software: versions, in one line.
+        alone: whether the run is known to have had the machine to itself.
     """
 
     run_id: str
@@ -74,6 +76,7 @@ class Run:
     class_names: tuple[str, ...] = ()
     machine: str = ""
     software: str = ""
+    alone: bool = False
 
     @property
     def loss(self) -> str:
@@ -406,6 +409,7 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: Seque
             if "noisylabels" in environment
             else ""
         ),
+        alone=had_machine_alone(environment),
     )
 
 
