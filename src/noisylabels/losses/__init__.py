@@ -13,10 +13,11 @@ from torch import Tensor
 from noisylabels.losses.catalog import LOSSES, PER_LABEL, WRAPPERS, register, unregister
 from noisylabels.losses.entries import PAPER
 from noisylabels.losses.expression import loss
+from noisylabels.losses.from_function import negative, normalize, select
 from noisylabels.losses.functional import function
 from noisylabels.losses.kernels import kernel_name
 from noisylabels.losses.linear import LinearLoss, linear_loss
-from noisylabels.losses.modules import Loss, negative, normalize, select
+from noisylabels.losses.modules import Loss
 from noisylabels.losses.presets import PRESETS
 
 __all__ = [

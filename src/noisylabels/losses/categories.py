@@ -47,7 +47,7 @@ def parts(expression: str) -> list[str]:
     >>> parts("2*mae + nfl(gamma=2)")
     ['nfl(gamma=2)', 'mae']
     """
-    return [str(replace(term, weight=1.0)) for term in _terms(expression)]
+    return [str(term.bare) for term in _terms(expression)]
 
 
 def normalized_of(expression: str) -> str | None:
@@ -65,7 +65,7 @@ def normalized_of(expression: str) -> str | None:
     first, *others = _terms(expression)
     if others or first.wraps or first.form is not SELECT or NORMALIZE not in first.row.forms:
         return None
-    return str(replace(first, weight=1.0, form=NORMALIZE))
+    return str(replace(first.bare, form=NORMALIZE))
 
 
 def _terms(expression: str) -> tuple[Term, ...]:

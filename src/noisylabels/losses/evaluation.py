@@ -97,6 +97,16 @@ def _reduced(parts: Sequence[Part], views: list[Tensor], target: Tensor, options
     return values.sum() / count
 
 
+def divisor(target: Tensor, options: TargetOptions, kind: torch.dtype) -> Tensor | int:
+    """Return the divisor of a mean over these integer labels; class weights count as type `kind`."""
+    valid = None if options.ignore_index is None else target != options.ignore_index
+    if options.weight is None:
+        return target.numel() if valid is None else valid.sum()
+    labels = target.long() if valid is None else torch.where(valid, target.long(), 0)
+    each = options.weight.to(kind)[labels]
+    return (each if valid is None else torch.where(valid, each, 0)).sum()
+
+
 def _values(
     parts: Sequence[Part],
     views: list[Tensor],

@@ -1,7 +1,7 @@
 """Parse expressions such as ``"2*nce + 0.5*rce(A=-4)"`` into a `Loss`.
 
-The grammar is a subset of Python's (sums, products with a number, calls with keywords), so that Python's
-parser reads it; nothing is evaluated. Names may be in capitals, as in the papers. A user-defined function,
+The grammar is a subset of Python's (sums, products with a number or a varying weight, calls with keywords), so
+that Python's parser reads it; nothing is evaluated. Names may be in capitals, as in the papers. A user-defined function,
 ``mine.py:bounded``, is quoted first, so that the parser sees a string.
 """
 
@@ -24,8 +24,11 @@ from noisylabels.losses.modules import Loss
 from noisylabels.losses.presets import PRESETS, preset
 from noisylabels.losses.terms import Term, Wrap, changed
 from noisylabels.losses.user_loss import ATOM, UserLoss, check_term, user_row
+from noisylabels.losses.varying import AUTO, WORDS, Varying, varying
 
 _HELP = "expected a sum such as 'nce + 2*mae' or '2*nce + 0.5*rce(A=-4)'"
+
+_HELP_AUTO = "expected, say, 'nce + linear(0.1,10)*mae' or 'nce + auto(rule=gradient)*mae'"
 
 _OWN = re.compile(rf"""'([^']*:[^\W\d]\w*)'|"([^"]*:[^\W\d]\w*)"|(?<![\w.~\\/-])({ATOM})""")
 _FORMS = {form.name: form for form in (NORMALIZE, NEGATIVE)}
@@ -60,6 +63,8 @@ def loss(
             ``"mine.py:bounded"`` or ``"package.module:bounded"``, with its parameters in brackets
             (``"mine.py:bounded(a=2)"``); its file is executed. ``"normalize(...)"`` and ``"negative(...)"``
             around a single loss are its forms; for losses of the catalog the prefixes n and nn mean the same.
+            A factor may vary during training: ``"nce + linear(0.1,10)*mae"``, ``"nce + auto*mae"`` (see
+            `losses.varying` and `Loss.set_progress`).
         reduction: "mean", "sum" or "none".
         weight: (K,) class weights, as in ``nn.CrossEntropyLoss``.
         ignore_index, label_smoothing: as in ``nn.CrossEntropyLoss``; see `Loss`.
@@ -137,15 +142,17 @@ def _terms(node: ast.expr, whole: _Source) -> list[Term]:
         case ast.BinOp(left, ast.Add(), right):
             return _terms(left, whole) + _terms(right, whole)
         case ast.BinOp(left, ast.Mult(), right):
-            factor, inner = (left, right) if number_of(left) is not None else (right, left)
-            value = number_of(factor)
-            if value is None:
-                raise InputError(f"the loss {whole} has a product without a number, {_HELP}")
-            return [replace(term, weight=value * term.weight) for term in _terms(inner, whole)]
+            first, last = _factor(left, whole), _factor(right, whole)
+            factor, inner = (last, left) if first is None else (first, right)
+            if factor is None:
+                raise InputError(f"the loss {whole} has a product without a number or a schedule, {_HELP}")
+            return [_times(factor, term, whole) for term in _terms(inner, whole)]
         case ast.Constant(str(spec)) if ":" in spec:
             return [_own(spec, {}, whole)]
         case ast.Call(ast.Constant(str(spec)), [], keywords) if ":" in spec:
             return [_own(spec, _given(spec, keywords, whole), whole)]
+        case ast.Name(name) | ast.Call(ast.Name(name)) if name.lower() in WORDS:
+            raise InputError(f"the loss {whole} has {name!r} without a loss to multiply, {_HELP_AUTO}")
         case ast.Name(name):
             return _called(name.lower(), None, {}, whole)
         case ast.Call(ast.Name(name), [inner], []) if name.lower() in _FORMS:
@@ -153,6 +160,48 @@ def _terms(node: ast.expr, whole: _Source) -> list[Term]:
         case ast.Call(ast.Name(name), args, keywords) if len(args) <= (name.lower() in WRAPPERS):
             return _called(name.lower(), args[0] if args else None, _given(name, keywords, whole), whole)
     raise InputError(f"the loss {whole} contains {ast.unparse(node)!r}, {_help(whole.text)}")
+
+
+def _factor(node: ast.expr, whole: _Source) -> tuple[float, Varying | None] | None:
+    """Return the number and the varying weight that a node stands for, or None if it is a loss."""
+    value = number_of(node)
+    match node:
+        case _ if value is not None:
+            return value, None
+        case ast.Name(name) | ast.Call(ast.Name(name)) if name.lower() in WORDS:
+            return 1.0, _varying(name.lower(), node, whole)
+        case ast.BinOp(left, ast.Mult(), right):
+            first, last = _factor(left, whole), _factor(right, whole)
+            if first is None or last is None:
+                return None
+            if first[1] and last[1]:
+                raise InputError(f"the loss {whole} multiplies {first[1]} by {last[1]}, expected one of them")
+            return first[0] * last[0], first[1] or last[1]
+    return None
+
+
+def _varying(name: str, node: ast.expr, whole: _Source) -> Varying:
+    """Return the schedule or rule of a name or a call."""
+    args, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
+    rule = ""
+    if name == AUTO:
+        for keyword in [each for each in keywords if each.arg == "rule"]:
+            if rule or not isinstance(keyword.value, ast.Name):
+                raise InputError(f"the rule of {AUTO} in the loss {whole} is not one word, {_HELP_AUTO}")
+            rule = keyword.value.id.lower()
+        keywords = [each for each in keywords if each.arg != "rule"]
+    positional = [value for each in args if (value := number_of(each)) is not None]
+    if len(positional) < len(args):
+        raise InputError(f"{name!r} in the loss {whole} takes numbers, {_HELP_AUTO}")
+    return varying(name, positional, _given(name, keywords, whole), rule)
+
+
+def _times(factor: tuple[float, Varying | None], term: Term, whole: _Source) -> Term:
+    """Return a term with its weight multiplied by a factor."""
+    value, changing = factor
+    if changing and term.varying:
+        raise InputError(f"the loss {whole} multiplies {changing} by {term.varying}, expected one of them")
+    return replace(term, weight=value * term.weight, varying=changing or term.varying)
 
 
 def _own(spec: str, given: dict[str, float], whole: _Source) -> Term:
@@ -171,7 +220,7 @@ def _read(name: str, terms: list[Term]) -> Term:
     if form not in term.row.forms:
         why = "it compares views" if term.row.views else "it uses the probabilities of all classes"
         raise InputError(f"the loss {said!r} has no {form.title.format('form')}: {why}")
-    return check_term(replace(term, weight=1.0, form=form))
+    return check_term(replace(term.bare, form=form))
 
 
 def _preset(named: ast.expr, key: ast.expr, whole: _Source) -> list[Term]:

@@ -73,6 +73,11 @@ def linear_loss(
             f"{made.expression!r} needs {' and '.join(made.needs)}, which blocks of rows do not have; "
             "call it with logits: loss(linear(features), target)"
         )
+    if made.is_varying:
+        raise InputError(
+            f"the weights of {made.expression!r} vary during training, and blocks of rows need fixed ones; "
+            "call it with logits: loss(linear(features), target), or give loss.at(share) in each step"
+        )
     _check(features, weight, target, bias, made)
     if torch.is_autocast_enabled(features.device.type):
         half = torch.get_autocast_dtype(features.device.type)
@@ -332,7 +337,7 @@ def _pass(
         total = torch.stack(values).sum()
         if options.reduction == "sum":
             return _Found(total, grad_x, grad_w, grad_b, 1)
-        count = _count(target, options, total.dtype)
+        count = evaluation.divisor(target, options, total.dtype)
         return _Found(total / count, grad_x, grad_w, grad_b, count)
 
 
@@ -349,16 +354,6 @@ def _add_product(total: Tensor, slopes: Tensor, features: Tensor, *, first: bool
             here.copy_(product)
         else:
             here.add_(product.float())  # adding another type directly is several times slower on the CPU
-
-
-def _count(target: Tensor, options: TargetOptions, kind: torch.dtype) -> Tensor | int:
-    """Return the divisor of a mean over these labels."""
-    valid = None if options.ignore_index is None else target != options.ignore_index
-    if options.weight is None:
-        return target.numel() if valid is None else valid.sum()
-    labels = target.long() if valid is None else torch.where(valid, target.long(), 0)
-    each = options.weight.to(kind)[labels]
-    return (each if valid is None else torch.where(valid, each, 0)).sum()
 
 
 def _reference(
@@ -388,4 +383,4 @@ def _reference(
         return found.sum() if options.reduction == "sum" else found
     if target.is_floating_point():
         return found.sum() / len(x)
-    return found.sum() / _count(target, options, found.dtype)
+    return found.sum() / evaluation.divisor(target, options, found.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError, check_choice, check_whole
+from noisylabels.core.checks import InputError, check_between, check_choice, check_whole
 from noisylabels.core.literals import written as number
 from noisylabels.losses import properties
-from noisylabels.losses.catalog import LOSSES, PerLabel
 from noisylabels.losses.evaluation import (
     IGNORE,
     REDUCTIONS,
@@ -23,9 +22,10 @@ from noisylabels.losses.evaluation import (
     check_ignore_index,
     check_weight,
 )
-from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT, Form
+from noisylabels.losses.forms import SELECT
 from noisylabels.losses.kernels import Plan, evaluate
 from noisylabels.losses.terms import Term, canonical, check_evening, check_smoothing
+from noisylabels.losses.varying_sum import evaluate_varying, varying_sum
 
 
 class Loss(nn.Module):
@@ -61,6 +61,8 @@ class Loss(nn.Module):
     """
 
     weight: Tensor | None
+    varying_weights: Tensor
+    gradient_norms: Tensor
 
     def __init__(
         self,
@@ -83,11 +85,111 @@ class Loss(nn.Module):
         self.label_smoothing = check_smoothing(label_smoothing, self.terms)
         self.register_buffer("weight", check_weight(weight, wait=True))
         self._plan = Plan([term.part for term in self.terms])
+        self._varying = varying_sum(self.terms)
+        self._has_progress = False
+        if self._varying is not None:
+            self._varying.check(self.label_smoothing)
+            # their values are in checkpoints; the device has them, so that a CUDA graph reads the present ones
+            self.register_buffer("varying_weights", torch.tensor(self._varying.first, dtype=torch.float32))
+            self.register_buffer("gradient_norms", torch.zeros(2))
 
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """Return the reduced loss of `logits` (N, K, d1, ...) at `target` (N, d1, ...) or (N, K, d1, ...)."""
         options = TargetOptions(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
-        return evaluate(self._plan, logits, target, options)
+        if self._varying is None:
+            return evaluate(self._plan, logits, target, options)
+        self._varying.check_ready(self._has_progress)
+        weights, norms = self.varying_weights, self.gradient_norms
+        learns = self.training and torch.is_grad_enabled()
+        return evaluate_varying(self._varying, weights, norms, logits, target, options, learns)
+
+    def set_progress(self, share: float, epochs: float | None = None) -> None:
+        """Set the weights that follow a schedule to those at a share of training.
+
+        Call it before each step of your own loop; `nl.fit`, `nl.run` and the command line do. It writes to a
+        tensor on the device of the loss and never waits for the device. A loss with fixed weights ignores it.
+
+        Args:
+            share: of training that is done, from 0 to 1.
+            epochs: of the whole training; only ``warmup(5)``, over a number of epochs, needs it.
+
+        Raises:
+            InputError: a share outside [0, 1]; a warmup over epochs without their number.
+
+        >>> import torch, noisylabels as nl
+        >>> criterion = nl.loss("nce + linear(0,2)*mae")
+        >>> criterion.set_progress(0.5)
+        >>> criterion(torch.zeros(4, 10), torch.arange(4))  # 1/10 + 2 (1 - 1/10), as nce+mae
+        tensor(1.9000)
+        """
+        check_between(share, "the share of training", 0.0, 1.0)
+        if self._varying is None:
+            return
+        with torch.no_grad():
+            for place, term in enumerate(self._varying.terms):
+                if term.varying is not None and not term.varying.rule:
+                    self.varying_weights[place].fill_(term.varying.at(share, epochs))
+        self._has_progress = True
+
+    def current_weights(self) -> dict[str, float]:
+        """Return the present weight of each term whose weight varies, by the term's expression without it.
+
+        For the rule agreement, the mean over the last 100 or so batches. Reads the device.
+        """
+        if self._varying is None:
+            return {}
+        found = zip(self._varying.terms, self.varying_weights.tolist(), strict=True)
+        return {str(term.bare): term.weight * weight for term, weight in found}
+
+    def at(self, share: float, epochs: float | None = None) -> Loss:
+        """Return the loss with the fixed weights that its schedules have at a share of training.
+
+        A weight that a rule sets stays as it is. Terms whose weight is 0 are left out.
+
+        Raises:
+            InputError: as `set_progress`; all weights are 0.
+
+        >>> import noisylabels as nl
+        >>> nl.loss("nce + linear(0.1,10)*mae").at(0.5)
+        Loss("nce+5.05*mae")
+        """
+        check_between(share, "the share of training", 0.0, 1.0)
+        terms = []
+        for term in self.terms:
+            if term.varying is None or term.varying.rule:
+                terms.append(term)
+            elif (weight := float(f"{term.weight * term.varying.at(share, epochs):.6g}")) > 0:
+                terms.append(replace(term, weight=weight, varying=None))
+        if not terms:
+            raise InputError(f"all weights of {self.expression!r} are 0 at the share {share:g} of training")
+        return Loss(terms, **self._how())
+
+    def with_auto(self, weight: float) -> Loss:
+        """Return the loss with a number in the place of ``auto``.
+
+        >>> import noisylabels as nl
+        >>> nl.loss("nce + 2*auto(rule=accuracy)*mae").with_auto(0.5)
+        Loss("nce+mae")
+        """
+        return Loss(
+            [
+                replace(term, weight=weight * term.weight, varying=None)
+                if term.varying is not None and term.varying.rule
+                else term
+                for term in self.terms
+            ],
+            **self._how(),
+        )
+
+    @property
+    def rule(self) -> str | None:
+        """The rule that sets a weight, such as "gradient"; None without ``auto``."""
+        return next((term.varying.rule for term in self.terms if term.varying and term.varying.rule), None)
+
+    @property
+    def is_varying(self) -> bool:
+        """Whether a weight follows a schedule or a rule."""
+        return self._varying is not None
 
     def __add__(self, other: Loss | int) -> Loss:
         if isinstance(other, int) and other == 0:  # so that sum([a, b]) works
@@ -164,6 +266,7 @@ class Loss(nn.Module):
                 for index in "yk"
             )
             weight = "" if term.weight == 1 else number(term.weight) + " "
+            weight += "" if term.varying is None else f"{term.varying} "
             body = term.form.equation.format(y=y, k=k)
             signed = bool(parts) and body.startswith("-")
             body = f"({body})" if (weight or signed) and term.form is SELECT else body
@@ -173,12 +276,23 @@ class Loss(nn.Module):
             parts.append(weight + body)
         return ";  ".join([" + ".join(parts), *dict.fromkeys(changes)])
 
+    def _check_fixed(self) -> None:
+        """Raise an `InputError` if the weights vary, on which the properties depend."""
+        if self.is_varying:
+            how = ".with_auto(1)" * (self.rule is not None)
+            how += ".at(0.5)" * any(term.varying and not term.varying.rule for term in self.terms)
+            raise InputError(
+                f"the weights of {self.expression!r} vary during training, and its properties with them; "
+                f"expected a loss with fixed weights, such as loss{how}"
+            )
+
     def label_sum(self, num_classes: int) -> float | None:
         """Return the sum of the loss over all labels if it is constant (the loss is symmetric), else None.
 
         Like `bounds`, it describes the values before class weights are applied.
         """
         check_whole(num_classes, "num_classes", 2)
+        self._check_fixed()
         parts = [term.label_sum(num_classes) for term in self.terms]
         return None if None in parts else sum(part for part in parts if part is not None)
 
@@ -193,6 +307,7 @@ class Loss(nn.Module):
         bounds for one example.
         """
         check_whole(num_classes, "num_classes", 2)
+        self._check_fixed()
         if "the whole batch" in self.needs:
             return -math.inf, math.inf
         return properties.bounds(self._plan.parts, num_classes)
@@ -226,6 +341,7 @@ class Loss(nn.Module):
         (1.0, inf)
         """
         check_whole(num_classes, "num_classes", 2)
+        self._check_fixed()
         if "the whole batch" in self.needs:
             return None
         if even and self.label_sum(num_classes) is not None:
@@ -245,6 +361,7 @@ class Loss(nn.Module):
         (False, True)
         """
         check_whole(num_classes, "num_classes", 2)
+        self._check_fixed()
         if "the whole batch" in self.needs:
             return None
         found = _optimum(self.terms, num_classes)
@@ -269,51 +386,3 @@ def _optimum(terms: tuple[Term, ...], num_classes: int) -> properties.Optimum:
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:
     return a is b or (a is not None and b is not None and torch.equal(a, b))
-
-
-def _form_of(form: Form, phi: Callable[..., Tensor], parameters: dict[str, float]) -> Loss:
-    name = getattr(phi, "__name__", type(phi).__name__)
-    name = name if name.isidentifier() else "phi"
-    while form.prefix + name in LOSSES:  # a user-defined function called mae is not the catalog's mae
-        name = f"your_{name}"
-    row = PerLabel(name, phi, name, "phi(p)", "yours", "")
-    return Loss([Term.of(1.0, form, row, parameters)])
-
-
-def select(phi: Callable[..., Tensor], **parameters: float) -> Loss:
-    """Return the plain loss of your own per-label function: ``phi(l)[y]``.
-
-    `phi` is a callable that maps log-probabilities (any shape) to costs (same shape), entry by entry.
-    `parameters` override those of its arguments that have a number as default. To use it by name in
-    expressions, `register` it.
-
-    >>> import noisylabels as nl
-    >>> def power(l, q=2.0):
-    ...     return (1 - l.exp()) ** q
-    >>> nl.losses.select(power, q=3)
-    Loss("power(q=3)")
-    """
-    return _form_of(SELECT, phi, parameters)
-
-
-def normalize(phi: Callable[..., Tensor], **parameters: float) -> Loss:
-    """Return the normalized form of your own per-label function: ``phi(l)[y] / sum_k phi(l)[k]``.
-
-    >>> import noisylabels as nl
-    >>> squared = nl.losses.normalize(lambda l: (1 - l.exp()) ** 2)
-    >>> squared.label_sum(10)  # the paper's Eq. 1: sums to one over the labels, hence noise-tolerant
-    1.0
-    """
-    return _form_of(NORMALIZE, phi, parameters)
-
-
-def negative(phi: Callable[..., Tensor], **parameters: float) -> Loss:
-    """Return the normalized negative form of your own per-label function (Ye 2023).
-
-    Its value is ``1 - (B - phi(l)[y]) / sum_k (B - phi(l)[k])`` with B = phi(log 1e-7).
-
-    >>> import noisylabels as nl
-    >>> nl.losses.negative(lambda l: (1 - l.exp()) ** 2).label_sum(10)  # K - 1
-    9.0
-    """
-    return _form_of(NEGATIVE, phi, parameters)

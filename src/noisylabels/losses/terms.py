@@ -14,6 +14,7 @@ from noisylabels.core.literals import written as number
 from noisylabels.losses.catalog import PerLabel, Wrapper
 from noisylabels.losses.evaluation import Part, Sloped
 from noisylabels.losses.forms import NEGATIVE, NORMALIZE, Form
+from noisylabels.losses.varying import Varying
 
 Given = tuple[tuple[str, float], ...]
 """Parameters that differ from their defaults, sorted by name."""
@@ -42,13 +43,17 @@ class Wrap:
 
 @dataclass(frozen=True)
 class Term:
-    """One part of a loss: ``weight * form(phi)``, with wrappers around it, the outermost first."""
+    """One part of a loss: ``weight * form(phi)``, with wrappers around it, the outermost first.
+
+    With `varying`, a schedule or a rule, the weight is their product.
+    """
 
     weight: float
     form: Form
     row: PerLabel
     given: Given = ()
     wraps: tuple[Wrap, ...] = ()
+    varying: Varying | None = None
 
     def __post_init__(self) -> None:
         check_between(self.weight, f"the weight of {self.name!r}", low=0.0, open_low=True)
@@ -62,6 +67,11 @@ class Term:
     def name(self) -> str:
         """The name of the form, such as "nce"."""
         return self.row.read_as(self.form, self.row.name)
+
+    @property
+    def bare(self) -> Term:
+        """The term without its weight."""
+        return replace(self, weight=1.0, varying=None)
 
     @property
     def kind(self) -> str:
@@ -100,7 +110,8 @@ class Term:
         text = self.row.read_as(self.form, self.row.name + _in_brackets(self.given))
         for wrap in reversed(self.wraps):
             text = wrap.row.name + _in_brackets(wrap.given, text)
-        return ("" if self.weight == 1 else number(self.weight) + "*") + text
+        varying = "" if self.varying is None else f"{self.varying}*"
+        return ("" if self.weight == 1 else number(self.weight) + "*") + varying + text
 
 
 def _in_brackets(given: Given, *first: str) -> str:
@@ -141,13 +152,14 @@ def check_evening(terms: Sequence[Term]) -> None:
 
 def canonical(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Return the terms, equal ones merged, sorted: active before passive, then by name and parameters."""
-    weights: dict[tuple[Form, PerLabel, Given, tuple[Wrap, ...]], list[float]] = defaultdict(list)
+    weights: dict[tuple[Form, PerLabel, Given, tuple[Wrap, ...], Varying | None], list[float]]
+    weights = defaultdict(list)
     for term in terms:
         if not isinstance(term, Term):
             raise InputError(
                 f"Loss takes the terms of another loss, not {term!r}; nl.loss('nce+mae') parses an expression"
             )
-        weights[term.form, term.row, term.given, term.wraps].append(term.weight)
+        weights[term.form, term.row, term.given, term.wraps, term.varying].append(term.weight)
     if not weights:
         raise InputError("a loss needs at least one term, such as 'ce'")
     # sorted, because floating-point sums depend on the order and equal losses must be equal

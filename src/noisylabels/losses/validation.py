@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_choice
+from noisylabels.losses.varying import WORDS
 
 if TYPE_CHECKING:
     from noisylabels.losses.catalog import PerLabel, Row
@@ -22,6 +23,8 @@ def check_free(name: str, names: Iterable[str], losses: Container[str]) -> None:
         raise InputError(f"a loss's name is {name!r}, expected a lower-case identifier such as 'sq'")
     if name in _WORDS:
         raise InputError(f"{name!r} means a form in expressions; choose another name for the loss")
+    if name in WORDS:
+        raise InputError(f"{name!r} means a weight in expressions; choose another name for the loss")
     for taken in (n for n in names if n in losses):
         raise InputError(f"the loss {taken!r} exists already; choose another name than {name!r}")
 
