@@ -12,7 +12,7 @@ from noisylabels.cli import output
 
 @dataclass
 class List:
-    """List losses, methods, noise models, data sets, formats, network models, encoders, presets or recipes.
+    """List losses, methods, noise models, data sets, formats, network models, encoders, presets, weights or recipes.
 
     For example:
         noisylabels list losses
@@ -28,6 +28,7 @@ class List:
             "models",
             "encoders",
             "presets",
+            "weights",
             "recipes",
             "version",
         ],
@@ -52,6 +53,7 @@ class List:
             "models": _models,
             "encoders": _encoders,
             "presets": _presets,
+            "weights": _weights,
             "recipes": _recipes,
         }[self.what]()
         console().print(table(headers, rows))
@@ -114,6 +116,18 @@ def _presets() -> tuple[list[str], list[list[str]]]:
         for name, presets in PRESETS.items()
         for key, row in presets.items()
     ]
+
+
+def _weights() -> tuple[list[str], list[list[str]]]:
+    from noisylabels.losses.varying import AUTO, RULES, SCHEDULES
+
+    rows = []
+    for row in [*SCHEDULES.values(), *RULES.values()]:
+        required = [name for name, value in row.defaults.items() if value is None]
+        given = [f"{name}={value:g}" for name, value in row.defaults.items() if value is not None]
+        head = f"{AUTO}(rule={row.name})" if row.value is None else f"{row.name}({','.join(required)})"
+        rows.append([head, row.title, row.equation, ", ".join(given), row.source])
+    return ["weight", "what it does", "value, t the share of training", "more parameters", "source"], rows
 
 
 def _noise() -> tuple[list[str], list[list[str]]]:

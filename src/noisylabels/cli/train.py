@@ -97,6 +97,9 @@ def summary(result: RunResult) -> str:
         lines.append(
             f"  to let the model learn them          {_advice(result.loss or result.config['loss'])}"
         )
+    for name, value in final.items():
+        if name.startswith("weight_") and value is not None:
+            lines.append(f"  {name.replace('_', ' of ', 1):36} {value:.3g} at the end")
     seconds, share = result.history.waited()
     if share > WAITING_SHARE and seconds > WAITING_SECONDS:
         lines.append(

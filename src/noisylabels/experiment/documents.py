@@ -103,9 +103,19 @@ class _Loss(TypedDict):
     why: str
 
 
-class Chosen(_Loss, total=False):
-    """The loss, and for a table the model and its settings, that a run chose when it began."""
+class _Round(TypedDict):
+    epochs: Count
+    accuracy: dict[str, float]
 
+
+class Chosen(_Loss, total=False):
+    """The loss, and for a table the model and its settings, that a run chose when it began.
+
+    For a weight that a rule set: the weight, and what was compared.
+    """
+
+    weight: Annotated[float, Limits(gt=0)]
+    rounds: list[_Round]
     model: str
     settings: Settings
     power: Annotated[float, Limits(gt=0)] | None

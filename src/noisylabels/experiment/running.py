@@ -35,6 +35,7 @@ from noisylabels.training.weights_file import save_model
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
     from noisylabels.experiment.method_inputs import MethodData
+    from noisylabels.losses.modules import Loss
     from noisylabels.methods.expression import MethodSpec
 
 
@@ -143,6 +144,21 @@ def _with_inputs(resolved: ResolvedRun, data: MethodData) -> MethodSpec:
     return spec
 
 
+def _weighed(criterion: Loss, data: MethodData) -> dict[str, Any]:
+    """Return the loss with the weight that its rule sets before training, with the reason."""
+    from noisylabels.core.interrupt import Interrupted, stop_on_signals
+    from noisylabels.experiment.auto_weight import choose_weight
+
+    with stop_on_signals() as signals:
+        try:
+            return choose_weight(
+                criterion, dataclasses.replace(data, stop=lambda: signals() or data.stop())
+            ).to_dict()
+        except Interrupted as stopped:
+            stopped.signal = signals.signal or stopped.signal
+            raise
+
+
 def _run_alone(
     resolved: ResolvedRun, reporter: Reporter, trackers: Sequence[Tracker], stop: Callable[[], bool]
 ) -> RunResult:
@@ -170,11 +186,14 @@ def _run_alone(
     model = build_model(**shape, seed=config.seed)  # raises before anything is chosen
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
-    chosen = None
+    before = chosen = chosen_before(out)
     if config.features == AUTO and train.inputs.ndim == 4:  # no encoder is right for these images
         config = dataclasses.replace(config, table_recipe="")
     if config.table_recipe:
-        chosen = chosen_before(out) or choose_for_table(config, train, labels.given, positions, stop)
+        compared = config
+        if criterion is not None and criterion.sets_before:
+            compared = dataclasses.replace(config, loss=criterion.with_auto(1.0).expression)
+        chosen = before or choose_for_table(compared, train, labels.given, positions, stop)
         reporter.note(f"model {chosen['model']}, loss {chosen['loss']}: {chosen['why']}")
         config = settled(config, chosen)
         shape = model_shape(config, train)
@@ -185,15 +204,35 @@ def _run_alone(
     elif criterion is None:
         count = len(train) if positions is None else len(positions)
         steps = number_of_steps(config, count)
-        chosen = chosen_before(out) or choose(train, steps, labels.given, config.seed).to_dict()
+        chosen = before or choose(train, steps, labels.given, config.seed).to_dict()
         reporter.note(f"loss {chosen['loss']}: {chosen['why']}")
+
+    settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
+    # Without added noise the true labels are unknown, and the given labels are those of the set.
+    known = resolved.noise.changes_labels
+    data = MethodData(
+        train,
+        labels.given_codes,
+        labels if known else None,
+        positions,
+        lambda seed: build_model(**shape, seed=seed),
+        settings,
+        stop,
+        reporter,
+    )
+    if criterion is not None and criterion.sets_before:
+        if before is None:
+            weighed = _weighed(criterion, data)
+            chosen = {**(chosen or {}), **weighed}
+        assert chosen is not None
+        reporter.note(f"loss {chosen['loss']}: {chosen['why']}")
+        criterion = None
     if criterion is None and chosen is not None:
         criterion = loss(chosen["loss"])
     assert criterion is not None
 
     fresh = not (out / "config.json").exists()
     start_folder(resolved, labels, train, test, shape, augment, chosen)
-    settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}
     count = len(train) if positions is None else len(positions)
     what = (
         f"training {shape['name']} on {count:,} examples in {train.num_classes} classes of {config.data}: "
@@ -201,8 +240,6 @@ def _run_alone(
     )
     what += f", by {config.method}" * (config.method != RunConfig.method)
     result: dict[str, Any] = {"status": "done", "message": ""}
-    # Without added noise the true labels are unknown, and the given labels are those of the set.
-    known = resolved.noise.changes_labels
     noise = {"spec": labels.spec, "seed": labels.seed, "rate": labels.rate, "digest": labels.digest}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of what else this process did
@@ -210,17 +247,7 @@ def _run_alone(
     use = RecordMachineUse(out)
     with stop_on_signals() as signals:
         try:
-            data = MethodData(
-                train,
-                labels.given_codes,
-                labels if known else None,
-                positions,
-                lambda seed: build_model(**shape, seed=seed),
-                settings,
-                lambda: signals() or stop(),
-                reporter,
-                out,
-            )
+            data = dataclasses.replace(data, stop=lambda: signals() or stop(), folder=out)
             history = fit(
                 model,
                 train,

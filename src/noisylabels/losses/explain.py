@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Sequence
 
+from noisylabels.core.checks import InputError
 from noisylabels.losses.catalog import LOSSES
 from noisylabels.losses.modules import Loss
 from noisylabels.losses.terms import Term
@@ -20,13 +23,86 @@ def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:
     >>> explain(loss("agce"), 10)["noise tolerance"]
     'symmetric noise up to 85.9 %, flips to one class up to 40.3 %, in theory, at 10 classes'
     """
+    stages = at_stages(loss)
+    found = {word: _properties(made, num_classes) for word, made in stages.items()}
+    facts = {"kind": loss.kind, "value at label y": loss.equation}
+    if loss.is_varying:
+        facts["weights"] = "; ".join(_changes(term) for term in loss.terms if term.varying is not None)
+    for head in dict.fromkeys(head for each in found.values() for head in each):
+        texts = {word: each.get(head, "none found") for word, each in found.items()}
+        same = len(set(texts.values())) == 1 and loss.rule is None
+        facts[head] = next(iter(texts.values())) if same else _by_stage(texts)
+    facts["needs"] = "logits and labels" + "".join(f", {need}" for need in loss.needs)
+    facts["source"] = "; ".join(_source(term) for term in loss.terms)
+    return facts
+
+
+STAGES = {0.0: "at the start", 0.5: "in the middle", 1.0: "at the end"}
+"""The shares of training at which a loss with a schedule is explained."""
+
+
+def at_stages(loss: Loss, *, agreement: bool = False) -> dict[str, Loss]:
+    """Return the loss with fixed weights, by the stage of training; with a rule, at the weight 1.
+
+    With `agreement`, a loss whose rule is agreement keeps it: the curve of one example has it.
+
+    >>> from noisylabels import loss
+    >>> at_stages(loss("nce+linear(0,2)*mae"))["in the middle"]
+    Loss("nce+mae")
+    """
+    kept = loss.rule is None or (agreement and loss.rule == "agreement")
+    fixed = loss if kept else loss.with_auto(1.0)
+    if all(term.varying is None or term.varying.rule for term in fixed.terms):
+        return {"" if kept else "at the weight 1": fixed}
+    found = {}
+    for share, word in STAGES.items():
+        with contextlib.suppress(InputError):  # all weights are 0
+            found[word] = fixed.at(share, epochs=EPOCHS)
+    return found
+
+
+EPOCHS = 100
+"""The epochs of the training that is assumed for a warmup over a number of epochs."""
+
+
+def weights_over_time(
+    loss: Loss, shares: Sequence[float] = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+) -> list[list[str]]:
+    """Return a table of the weights that follow a schedule: a row of shares, a row per term; or nothing."""
+    rows = [
+        [
+            f"weight of {term.bare}",
+            *(f"{term.weight * term.varying.at(share, EPOCHS):.4g}" for share in shares),
+        ]
+        for term in loss.terms
+        if term.varying is not None and not term.varying.rule
+    ]
+    return [["share of training", *(f"{share:g}" for share in shares)], *rows] if rows else []
+
+
+def _by_stage(texts: dict[str, str]) -> str:
+    return "; ".join(f"{word}: {text}" for word, text in texts.items())
+
+
+def _changes(term: Term) -> str:
+    """Return a varying weight in words."""
+    varying = term.varying
+    assert varying is not None
+    scale = "" if term.weight == 1 else f"{term.weight:g} times "
+    name, row = str(term.bare), varying.row
+    if varying.rule:
+        return f"{name}: {scale}the weight by the rule {row.name}, which {row.title} ({row.equation})"
+    ends = (f"{term.weight * varying.at(share, EPOCHS):g} {word}" for share, word in STAGES.items())
+    return f"{name}: {', '.join(ends)} ({scale}{row.title}: {row.equation}, t the share of training)"
+
+
+def _properties(loss: Loss, num_classes: int) -> dict[str, str]:
+    """Return the properties that depend on the weights."""
     low, high = loss.bounds(num_classes)
     total = loss.label_sum(num_classes)
     times = loss.dominance(num_classes)
     even = loss.dominance(num_classes, even=True)
     return {
-        "kind": loss.kind,
-        "value at label y": loss.equation,
         "range": f"[{low:.4g}, {high:.4g}] for {num_classes} classes",
         "symmetric": f"yes: it sums to {total:g} over the {num_classes} labels for every prediction"
         if total is not None
@@ -38,8 +114,6 @@ def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:
             if loss.unique_optimum(num_classes) is False
             else {}
         ),
-        "needs": "logits and labels" + "".join(f", {need}" for need in loss.needs),
-        "source": "; ".join(_source(term) for term in loss.terms),
     }
 
 

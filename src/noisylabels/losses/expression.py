@@ -1,8 +1,8 @@
 """Parse expressions such as ``"2*nce + 0.5*rce(A=-4)"`` into a `Loss`.
 
-The grammar is a subset of Python's (sums, products with a number or a varying weight, calls with keywords), so
-that Python's parser reads it; nothing is evaluated. Names may be in capitals, as in the papers. A user-defined function,
-``mine.py:bounded``, is quoted first, so that the parser sees a string.
+The grammar is a subset of Python's (sums, products with a number or a varying weight, calls with keywords),
+so that Python's parser reads it; nothing is evaluated. Names may be in capitals, as in the papers. A
+user-defined function, ``mine.py:bounded``, is quoted first, so that the parser sees a string.
 """
 
 from __future__ import annotations

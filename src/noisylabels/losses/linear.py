@@ -51,8 +51,8 @@ def linear_loss(
         A scalar, or (...) for reduction "none"; float32 for float16 and bfloat16.
 
     Raises:
-        InputError: a shape, type or (on the CPU) label that does not fit; a loss that needs two views or the
-            whole batch.
+        InputError: a shape, type or (on the CPU) label that does not fit; a loss that needs two views, the
+            whole batch, or weights that vary during training (see `Loss.at`).
 
     The forward pass computes the gradients of features, weight and bias as far as they require one; the
     backward pass computes them for "none", and again when it runs a second time. Gradients of weight and bias
@@ -72,11 +72,6 @@ def linear_loss(
         raise InputError(
             f"{made.expression!r} needs {' and '.join(made.needs)}, which blocks of rows do not have; "
             "call it with logits: loss(linear(features), target)"
-        )
-    if made.is_varying:
-        raise InputError(
-            f"the weights of {made.expression!r} vary during training, and blocks of rows need fixed ones; "
-            "call it with logits: loss(linear(features), target), or give loss.at(share) in each step"
         )
     _check(features, weight, target, bias, made)
     if torch.is_autocast_enabled(features.device.type):

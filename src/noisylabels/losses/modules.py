@@ -89,7 +89,7 @@ class Loss(nn.Module):
         self._has_progress = False
         if self._varying is not None:
             self._varying.check(self.label_smoothing)
-            # their values are in checkpoints; the device has them, so that a CUDA graph reads the present ones
+            # in checkpoints, and on the device, so that a CUDA graph reads the present values
             self.register_buffer("varying_weights", torch.tensor(self._varying.first, dtype=torch.float32))
             self.register_buffer("gradient_norms", torch.zeros(2))
 
@@ -187,6 +187,11 @@ class Loss(nn.Module):
         return next((term.varying.rule for term in self.terms if term.varying and term.varying.rule), None)
 
     @property
+    def sets_before(self) -> bool:
+        """Whether its rule sets a weight before training, which a run does."""
+        return any(term.varying is not None and term.varying.row.prior for term in self.terms)
+
+    @property
     def is_varying(self) -> bool:
         """Whether a weight follows a schedule or a rule."""
         return self._varying is not None
@@ -248,10 +253,15 @@ class Loss(nn.Module):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What the loss needs besides logits and labels: "two views", "the whole batch"."""
+        """What the loss needs besides logits and labels: "two views", "the whole batch".
+
+        A loss with varying weights needs "the progress of training" or "the batches of training", and a rule
+        that sets a weight before training, "a run's noisy data".
+        """
         views = any(term.row.views for term in self.terms)
         batch = any(wrap.row.batch for term in self.terms for wrap in term.wraps)
-        return ("two views",) * views + ("the whole batch",) * batch
+        varying = dict.fromkeys(term.varying.row.needs for term in self.terms if term.varying)
+        return ("two views",) * views + ("the whole batch",) * batch + tuple(varying)
 
     @property
     def equation(self) -> str:

@@ -1,8 +1,9 @@
 """Weights that vary during training: schedules over the share of training, and rules that set a weight.
 
-An expression has one in the place of a number: ``nce + linear(0.1,10)*mae``, ``nce + auto(rule=gradient)*mae``.
-A schedule is a pure function of the progress. A rule looks at the batches of training (gradient, agreement), or
-at the noisy data before training (accuracy, noise); none needs a clean label.
+An expression has one in the place of a number: ``nce + linear(0.1,10)*mae``, ``nce +
+auto(rule=gradient)*mae``. A schedule is a pure function of the progress. A rule looks at the batches of
+training (gradient, agreement), or at the noisy data before training (accuracy, noise); none needs a clean
+label.
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ class VaryingRow:
     domain: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     value: Callable[..., float] | None = None
     prior: bool = False
+
+    @property
+    def needs(self) -> str:
+        """What a loss with such a weight needs besides logits and labels."""
+        if self.prior:
+            return "a run's noisy data"
+        return "the batches of training" if self.value is None else "the progress of training"
 
     @property
     def what(self) -> str:
@@ -193,8 +201,8 @@ class Varying:
         if self.name == "warmup" and values["length"] >= 1:
             if epochs is None and share > 0:
                 raise InputError(
-                    f"{self} is over {values['length']:g} epochs, and the epochs of the training are unknown; "
-                    f"call set_progress(share, epochs=...), or give a share of training, as in warmup(0.1)"
+                    f"{self} is over {values['length']:g} epochs, and those of the training are unknown; call "
+                    "set_progress(share, epochs=...), or give a share of training, as in warmup(0.1)"
                 )
             values["length"] = values["length"] / (epochs or 1.0)
         return self.row.value(share, **values)

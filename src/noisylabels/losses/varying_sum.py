@@ -1,7 +1,7 @@
 """The value of a sum whose weights vary during training, for every loss and target.
 
-The terms with a fixed weight make one plan, and each other term makes its own. The current weights are tensors
-on the device of the loss, so that a CUDA graph or a compiled step reads their present values.
+The terms with a fixed weight make one plan, and each other term makes its own. The current weights are a
+tensor on the device of the loss, so that a CUDA graph or a compiled step reads their present values.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class VaryingSum(NamedTuple):
         """Raise an `InputError` for label smoothing and the rule agreement."""
         if label_smoothing and any(_rule(term) == "agreement" for term in self.terms):
             raise InputError(
-                f"label_smoothing is {label_smoothing:g}, and the rule agreement weighs the cost of the given "
-                "label; leave one of them out"
+                f"label_smoothing is {label_smoothing:g}, and the rule agreement weighs the cost of the "
+                "given label; leave one of them out"
             )
 
     def check_ready(self, has_progress: bool) -> None:
@@ -161,7 +161,8 @@ def _balance(
 ) -> None:
     """Set the weight in place to the ratio of the moving averages of the gradient norms."""
     varying = whole.terms[place].varying
-    assert whole.fixed is not None and varying is not None
+    assert whole.fixed is not None
+    assert varying is not None
     found = [_norm(plan, views, target, options) for plan in (whole.plans[place], whole.fixed)]
     norms.lerp_(torch.stack(found).to(norms.dtype), 1 - varying.parameters["decay"])
     ratio = norms[1] / norms[0].clamp_min(torch.finfo(norms.dtype).tiny)

@@ -193,6 +193,8 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     train, test = random_set(shape, count), random_set(shape, min(shape.test, count))
     resolved = resolve(config)
     criterion = resolved.loss or loss("gce")
+    if criterion.sets_before:
+        criterion = criterion.with_auto(1.0)
     model = build_model(**model_shape(config, train), seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
     settings = {name: getattr(config, name) for name in Settings.__dataclass_fields__} | {"augment": augment}

@@ -175,7 +175,8 @@ def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimensio
     """Return the dimensions to search around a configuration.
 
     Weights of a sum (a single term is scaled by the learning rate instead) and learning rate vary by up to a
-    factor of 10 either way, parameters by up to a factor of 4 within their limits. Integers are fixed, and so
+    factor of 10 either way, parameters by up to a factor of 4 within their limits. A schedule is scaled as a
+    whole; a weight that a rule sets before training is left to each trial. Integers are fixed, and so
     is A of `rce`, which only scales it.
 
     >>> [each.name for each in dimensions(RunConfig(loss="nce+agce@cifar10"))]
@@ -183,7 +184,8 @@ def dimensions(config: RunConfig, search: Sequence[str] = WHAT) -> list[Dimensio
     """
     found = []
     for name, term in _named(_terms(config.loss)):
-        if "weights" in search and len(_terms(config.loss)) > 1:
+        chosen = term.varying is not None and term.varying.row.prior  # each trial chooses it
+        if "weights" in search and len(_terms(config.loss)) > 1 and not chosen:
             weight = term.weight
             found.append(Dimension(f"weight of {name}", weight, weight / WEIGHTS, weight * WEIGHTS))
     for name, term in _named(_terms(config.loss)):

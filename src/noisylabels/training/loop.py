@@ -148,7 +148,7 @@ class _Run:
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
         self.best_weights: list[dict[str, Tensor]] = []  # of each network, at the best epoch so far
-        self.epochs = 1 if method.fitted else use.epochs
+        self.epochs = method.epochs = 1 if method.fitted else use.epochs
         self.epoch = self.done = 0
         self.finished = False
         self.train_seconds = self.data_seconds = 0.0
@@ -211,6 +211,7 @@ class _Run:
             callback.on_epoch_start(self.epoch + 1)
         source = Timed(self.data.batches.epoch(self.epoch, start=self.done))
         for batch in source:
+            self.method.set_progress((self.epoch + self.done / self.steps) / self.epochs)
             value, logits = self.update(batch, learning_rate(use, self.epoch, self.done / self.steps))
             self.running.add(batch.positions, value, logits)
             self.done += 1
@@ -237,6 +238,7 @@ class _Run:
         use, data = self.use, self.data
         began = _now(self.device)
         self.method.eval()  # a loss with state learns nothing from test examples
+        self.method.set_progress((self.epoch + 1) / self.epochs)
         for network in self.updater.evaluated:
             network.eval()
         tested = self.evaluate("test set", data.test) if data.test is not None else None
@@ -257,6 +259,7 @@ class _Run:
         row |= {"train_seconds": self.train_seconds, "data_seconds": self.data_seconds}
         row |= {"eval_seconds": _now(self.device) - began}
         _add_columns(row, self.method.columns(), self.method)
+        _add_columns(row, self.method.loss_columns(), self.method)
         for callback in self.callbacks:
             names = dict(row)
             callback.on_epoch_end(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -133,6 +134,7 @@ class Method(nn.Module, ABC):
         self._per_example: tuple[Any, ...] = ()  # a tuple hides it from state_dict: its state is `loss`'s
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext  # the loop sets it
         self.num_classes: int | None = None
+        self.epochs: int | None = None  # of the whole run: the loop sets it
         self._checked: set[int] = set()
 
     # Defined by a method ------------------------------------------------------------------------
@@ -217,6 +219,17 @@ class Method(nn.Module, ABC):
                 self._checked.add(network)
         return logits.float()
 
+    def set_progress(self, share: float) -> None:
+        """Pass the share of training that is done to a loss whose weights follow it; the loop calls it."""
+        if (follow := getattr(self.loss, "set_progress", None)) is not None:
+            follow(share, self.epochs)
+
+    def loss_columns(self) -> dict[str, float]:
+        """Return columns of the history with the present weights of a loss whose weights vary."""
+        read = getattr(self.loss, "current_weights", dict)
+        # trackers allow few signs in names
+        return {f"weight_{re.sub(r'[^a-z0-9]+', '_', name).strip('_')}": w for name, w in read().items()}
+
     def loss_values(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each example, (B,): 0 for an ignored target.
 
@@ -232,6 +245,8 @@ class Method(nn.Module, ABC):
             per_example: Any = copy.copy(self.loss)  # it shares parameters and buffers
             per_example.reduction = "none"
             self._per_example = (per_example,)
+        if isinstance(self.loss, nn.Module):  # a copy does not follow `train` and `eval`
+            self._per_example[0].training = self.loss.training
         values: Tensor = self._per_example[0](logits, target)
         return values
 
