@@ -12,7 +12,7 @@ from noisylabels.cli import output
 
 @dataclass
 class List:
-    """List losses, methods, noise models, data sets, formats, network models, encoders, presets, weights or recipes.
+    """List losses, methods, noise models, data sets, formats, models, encoders, presets, weights or recipes.
 
     For example:
         noisylabels list losses
@@ -124,7 +124,11 @@ def _weights() -> tuple[list[str], list[list[str]]]:
     rows = []
     for row in [*SCHEDULES.values(), *RULES.values()]:
         required = [name for name, value in row.defaults.items() if value is None]
-        given = [f"{name}={value:g}" for name, value in row.defaults.items() if value is not None]
+        given = [
+            f"{name}={value:g}".replace("nan", "(estimated)")
+            for name, value in row.defaults.items()
+            if value is not None
+        ]
         head = f"{AUTO}(rule={row.name})" if row.value is None else f"{row.name}({','.join(required)})"
         rows.append([head, row.title, row.equation, ", ".join(given), row.source])
     return ["weight", "what it does", "value, t the share of training", "more parameters", "source"], rows

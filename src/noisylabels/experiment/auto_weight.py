@@ -100,7 +100,7 @@ def plan_rounds(epochs: int, budget: float) -> tuple[Sequence[float], list[int]]
 def _by_accuracy(loss: Loss, data: MethodData, budget: float) -> WeightChoice:
     weights, rounds = plan_rounds(int(data.settings["epochs"]), budget)
     left = list(weights)
-    record = []
+    record: list[dict[str, Any]] = []
     for epochs in rounds:
         found = {weight: _accuracy(loss.with_auto(weight), data, epochs) for weight in left}
         record.append({"epochs": epochs, "accuracy": {f"{weight:g}": found[weight] for weight in left}})

@@ -142,8 +142,8 @@ def _terms(node: ast.expr, whole: _Source) -> list[Term]:
         case ast.BinOp(left, ast.Add(), right):
             return _terms(left, whole) + _terms(right, whole)
         case ast.BinOp(left, ast.Mult(), right):
-            first, last = _factor(left, whole), _factor(right, whole)
-            factor, inner = (last, left) if first is None else (first, right)
+            before, after = _factor(left, whole), _factor(right, whole)
+            factor, inner = (after, left) if before is None else (before, right)
             if factor is None:
                 raise InputError(f"the loss {whole} has a product without a number or a schedule, {_HELP}")
             return [_times(factor, term, whole) for term in _terms(inner, whole)]

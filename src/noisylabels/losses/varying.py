@@ -201,8 +201,8 @@ class Varying:
         if self.name == "warmup" and values["length"] >= 1:
             if epochs is None and share > 0:
                 raise InputError(
-                    f"{self} is over {values['length']:g} epochs, and those of the training are unknown; call "
-                    "set_progress(share, epochs=...), or give a share of training, as in warmup(0.1)"
+                    f"{self} is over {values['length']:g} epochs, and those of the training are unknown; "
+                    "call set_progress(share, epochs=...), or give a share of training, as in warmup(0.1)"
                 )
             values["length"] = values["length"] / (epochs or 1.0)
         return self.row.value(share, **values)

@@ -183,7 +183,7 @@ def _norm(plan: Plan, views: Sequence[Tensor], target: Tensor, options: TargetOp
     return torch.stack(norms).mean()
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _by_autograd(
     plan: Plan, views: Sequence[Tensor], target: Tensor, options: TargetOptions
 ) -> list[Tensor | None]:

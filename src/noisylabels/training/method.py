@@ -224,7 +224,7 @@ class Method(nn.Module, ABC):
         if (follow := getattr(self.loss, "set_progress", None)) is not None:
             follow(share, self.epochs)
 
-    def loss_columns(self) -> dict[str, float]:
+    def loss_columns(self) -> dict[str, float | None]:
         """Return columns of the history with the present weights of a loss whose weights vary."""
         read = getattr(self.loss, "current_weights", dict)
         # trackers allow few signs in names
