@@ -332,6 +332,21 @@ def test_a_single_example_and_wrong_input():
                 each(logits, labels)
 
 
+@pytest.mark.parametrize("text", ["nce+linear(1,3)*mae", "nce+auto*mae"])
+def test_two_calls_before_one_backward_pass(text):
+    """Methods with two networks, or with mixtures, call a loss twice in a step."""
+    (a, b), t = (logits_of(seed=0), logits_of(seed=1)), labels_of()
+    made, other = loss(text), loss(text)
+    made.set_progress(0.0)
+    first = made(a, t)
+    made.set_progress(1.0)
+    second = made(b, t)
+    slopes = torch.autograd.grad(first + second, (a, b))
+    for z, share, slope in zip((a, b), (0.0, 1.0), slopes, strict=True):
+        other.set_progress(share)
+        torch.testing.assert_close(slope, value_and_slope(other, z, t)[1])
+
+
 def test_copies_and_states():
     z, t = logits_of(), labels_of()
     for text in ("nce+linear(1,3)*mae", "nce+auto*mae"):

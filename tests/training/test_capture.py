@@ -35,7 +35,8 @@ def the_fast_path(monkeypatch):
 
     The processor's compiled kernel is no operation that a tape could see, and of no GPU.
     """
-    monkeypatch.setattr("noisylabels.losses.kernels.fused.is_transformed", lambda: False)
+    for module in ("kernels.fused", "varying_sum"):
+        monkeypatch.setattr(f"noisylabels.losses.{module}.is_transformed", lambda: False)
     monkeypatch.setattr("noisylabels.losses.kernels.native.takes", lambda *given: False)
 
 
@@ -96,6 +97,26 @@ def test_replays_are_the_plain_step_bit_for_bit_at_each_learning_rate(model, set
         assert_equal(update.updater, plain)
     assert (update.recorder.warmed, update.recorder.recorded) == (WARM_STEPS, 1)
     assert told == []
+
+
+@pytest.mark.parametrize(
+    "loss",
+    ["nce+linear(0.1,10)*mae", "nce+2*warmup(0.5)*agce", "nce+auto*mae", "auto(rule=agreement)*nce+mae"],
+)
+def test_a_replay_reads_the_present_weights_of_the_loss(model, loss):
+    """Were a weight a number when it is recorded, the replays would keep it."""
+    update, told = captured(model(), parse_loss(loss))
+    plain = made(model(), parse_loss(loss))
+    for number, batch in enumerate(batches(9)):
+        for each in (update.updater, plain):
+            each.method.set_progress(number / 9)
+        value, _ = update(batch, 0.1)
+        assert torch.equal(value, plain(batch, 0.1)[0])
+        assert_equal(update.updater, plain)
+    columns = plain.method.loss_columns()
+    assert update.updater.method.loss_columns() == columns
+    assert set(columns.values()) != {1.0}
+    assert (update.recorder.recorded, told) == (1, [])
 
 
 def test_the_tape_is_one(model):
@@ -204,6 +225,8 @@ def test_what_is_known_to_do_the_same(model):
     for known in (parse_loss("nce+0.5*ls(gce,r=0.2)"), nn.CrossEntropyLoss(), nn.functional.cross_entropy):
         assert static(ours, known)
     assert static(ours, functools.partial(nn.functional.cross_entropy, label_smoothing=0.1))
+    assert static(ours, parse_loss("nce+linear(0.1,10)*mae"))
+    assert static(ours, parse_loss("nce+auto*mae"))
 
     class Mine(nn.Linear):
         pass

@@ -134,7 +134,8 @@ def evaluate_varying(
         if learned is not None and _rule(whole.terms[place or 0]) == "gradient":
             _balance(whole, place or 0, learned, norms, views, target, options)
         parts = [] if whole.fixed is None else [evaluate(whole.fixed, logits, target, options)]
-        for term, plan, weight in zip(whole.terms, whole.plans, weights.unbind(), strict=True):
+        present = weights.clone().unbind()  # the backward pass needs them when a later call has changed them
+        for term, plan, weight in zip(whole.terms, whole.plans, present, strict=True):
             if _rule(term) == "agreement":
                 parts.append(_agreeing(plan, term, views, target, options, learned))
             else:
