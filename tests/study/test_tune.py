@@ -85,6 +85,19 @@ def test_what_is_searched_around_a_sum() -> None:
     }
 
 
+def test_weights_that_vary_are_scaled_or_left_to_the_trials() -> None:
+    names = ["weight of nce", "weight of mae", "lr"]
+    for weight, found in (("2*linear(0.1,10)", names), ("2*auto", names)):
+        config = canonical(fast(loss=f"nce+{weight}*mae"))
+        space = {each.name: each for each in dimensions(config)}
+        assert list(space) == found
+        assert (space["weight of mae"].low, space["weight of mae"].high) == (0.2, 20)
+        scaled = applied(config, {"weight of mae": 5.0}).loss
+        assert scaled == canonical(fast(loss=f"nce+2.5*{weight}*mae")).loss
+    config = canonical(fast(loss="nce+auto(rule=accuracy)*mae"))
+    assert [each.name for each in dimensions(config)] == ["weight of nce", "lr"]
+
+
 def test_limits_of_parameters_are_kept() -> None:
     (q, _) = dimensions(fast(loss="gce(q=0.9)"))
     assert 0.22 < q.low < 0.9 < q.high < 1
