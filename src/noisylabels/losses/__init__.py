@@ -18,6 +18,7 @@ from noisylabels.losses.functional import function
 from noisylabels.losses.kernels import kernel_name
 from noisylabels.losses.linear import LinearLoss, linear_loss
 from noisylabels.losses.modules import Loss
+from noisylabels.losses.noise_weight import weight_for_noise
 from noisylabels.losses.presets import PRESETS
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "register",
     "select",
     "unregister",
+    "weight_for_noise",
 ]
 
 
