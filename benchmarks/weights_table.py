@@ -107,7 +107,7 @@ def chosen(path: Path, name: str) -> Table:
         counts = Counter(f"{weight:.3g}" for weight in sorted(weights))
         few = len(counts) <= 5 and "gradient" not in loss and "agreement" not in loss
         text = ", ".join(f"{value} ({count})" for value, count in counts.items())
-        rows.append([loss, words(noise), text if few else f"{min(weights):.2g} to {max(weights):.2g}"])
+        rows.append([loss, words(noise), text if few else f"{min(weights):.3g} to {max(weights):.3g}"])
     return Table(
         f"weights-chosen-{name}",
         "Weights that the rules set on " + {"digits": "the digits", "frozen": "the features"}[name],

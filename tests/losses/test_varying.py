@@ -261,12 +261,18 @@ def test_the_rule_gradient_balances_the_norms():
         assert made.current_weights() == {"mae": pytest.approx(2 * weight, rel=1e-5)}
         assert float(value) == pytest.approx(float(loss(f"3*nce+{2 * weight}*mae")(z.detach(), t)), rel=1e-6)
     before = made.current_weights()
+    made.set_progress(0.5)
     made.eval()
     made(logits_of(seed=9), labels_of(seed=9))
     made.train()
     with torch.no_grad():
         made(logits_of(seed=9), labels_of(seed=9))
     assert made.current_weights() == before  # only training teaches it
+    made.set_progress(0.0)  # another training begins
+    z, t = logits_of(), labels_of()
+    made(z, t)
+    nce, mae = closed_form_norms(z, t)
+    assert made.current_weights() == {"mae": pytest.approx(2 * 0.5 * float(3 * nce / (2 * mae)), rel=1e-5)}
 
 
 def test_the_gradient_is_balanced_outside_the_fast_path_too():

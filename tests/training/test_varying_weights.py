@@ -60,6 +60,14 @@ def test_a_run_that_is_cut_off_goes_on_bit_for_bit(text, sets, model, tmp_path):
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+def test_a_second_run_with_the_same_loss_begins_anew(sets, model):
+    train, test = sets()
+    for text in LOSSES:
+        made = loss(text)
+        first, second = (fit(model(), train, test, made, **SETTINGS) for _ in range(2))
+        assert without_times(first) == without_times(second)
+
+
 def test_the_history_has_the_weight_at_the_end_of_each_epoch(sets, model):
     train, test = sets()
     history = fit(model(), train, test, loss("nce+2*linear(1,5)*agce(a=6)"), **SETTINGS)

@@ -107,7 +107,8 @@ class Loss(nn.Module):
         """Set the weights that follow a schedule to those at a share of training.
 
         Call it before each step of your own loop; `nl.fit`, `nl.run` and the command line do. It writes to a
-        tensor on the device of the loss and never waits for the device. A loss with fixed weights ignores it.
+        tensor on the device of the loss and never waits for the device. At the share 0 a rule forgets what it
+        has learned from batches. A loss with fixed weights ignores it.
 
         Args:
             share: of training that is done, from 0 to 1.
@@ -126,6 +127,9 @@ class Loss(nn.Module):
         if self._varying is None:
             return
         with torch.no_grad():
+            if share == 0:
+                self.varying_weights.fill_(1.0)
+                self.gradient_norms.zero_()
             for place, term in enumerate(self._varying.terms):
                 if term.varying is not None and not term.varying.rule:
                     self.varying_weights[place].fill_(term.varying.at(share, epochs))
