@@ -35,6 +35,10 @@ from noisylabels.study.statistics import compare
 BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
 """Markers in the document."""
 
+PLACES = {"digits": "the digits", "frozen": "frozen features"}
+
+RULED, FIXED = "nce+auto(rule=gradient)*mae", "nce+0.1*mae"
+
 ONE_TO_ONE = {"nce": "nce+mae", "mse": "mae+mse"}
 """The loss to compare with, by the active part."""
 
@@ -67,7 +71,7 @@ def accuracies(results: Results, name: str) -> Table:
                 continue
             spread = None if found.deviation is None else 100 * found.deviation
             row.append(Number(100 * found.mean, spread, n=found.n, digits=1))
-            row.append("" if loss == base_of(loss) else gain(results, loss, noise))
+            row.append("" if loss == base_of(loss) else gain(results, loss, base_of(loss), noise))
         rows.append(row)
     seeds = sorted({run.seed for run in results.done})
     heads = [head for noise in noises for head in (words(noise), "gain")]
@@ -83,9 +87,21 @@ def accuracies(results: Results, name: str) -> Table:
     )
 
 
-def gain(results: Results, loss: str, noise: str) -> str:
-    """Return the paired gain over weights of 1, with its interval."""
-    values = (results.values(accuracy, each, noise) for each in (loss, base_of(loss)))
+def beside_fixed(results: Results, name: str) -> Table:
+    """Return the gain of the rule gradient over the fixed weight at which it ends."""
+    row = [gain(results, RULED, FIXED, noise) for noise in results.noises]
+    return Table(
+        f"weights-fixed-{name}",
+        f"The rule gradient beside a fixed weight on {PLACES[name]}",
+        ["gain over", *map(words, results.noises)],
+        [[FIXED, *row]],
+        f"Test accuracy of {RULED} minus that of {FIXED} with the same seed, in points; 95 % interval.",
+    )
+
+
+def gain(results: Results, loss: str, other: str, noise: str) -> str:
+    """Return the paired gain over another loss, with its interval."""
+    values = (results.values(accuracy, each, noise) for each in (loss, other))
     found = compare(*values).difference
     if found.low is None or found.high is None:
         return f"{100 * found.mean:+.1f}"
@@ -110,7 +126,7 @@ def chosen(path: Path, name: str) -> Table:
         rows.append([loss, words(noise), text if few else f"{min(weights):.3g} to {max(weights):.3g}"])
     return Table(
         f"weights-chosen-{name}",
-        "Weights that the rules set on " + {"digits": "the digits", "frozen": "the features"}[name],
+        f"Weights that the rules set on {PLACES[name]}",
         ["loss", "noise", "weight"],
         rows,
         "accuracy and noise: the weight of each run (number of runs); gradient and agreement: the range over "
@@ -125,7 +141,8 @@ def main(options: Options) -> None:
         path = options.results / f"{name}.parquet"
         if path.exists():
             (results,) = read_results([path])
-            parts += [markdown(accuracies(results, name)).rstrip(), markdown(chosen(path, name)).rstrip()]
+            tables = (accuracies(results, name), beside_fixed(results, name), chosen(path, name))
+            parts += [markdown(table).rstrip() for table in tables]
     text = "\n\n".join(parts) + "\n"
     write_text(options.results / "table.md", text)
     before, _, rest = options.document.read_text(encoding="utf-8").partition(BEGIN)
