@@ -128,15 +128,15 @@ def evaluate_varying(
     """
     views = evaluation.check_tensors(logits, target)
     evaluation.check_shapes(views, target, options)
-    place = whole.rule
-    learned = None if place is None or not learns or is_transformed() else weights[place]
+    place = whole.rule if learns and not is_transformed() else None
     try:
-        if learned is not None and _rule(whole.terms[place or 0]) == "gradient":
-            _balance(whole, place or 0, learned, norms, views, target, options)
+        if place is not None and _rule(whole.terms[place]) == "gradient":
+            _balance(whole, place, weights[place], norms, views, target, options)
         parts = [] if whole.fixed is None else [evaluate(whole.fixed, logits, target, options)]
         present = weights.clone().unbind()  # the backward pass needs them when a later call has changed them
         for term, plan, weight in zip(whole.terms, whole.plans, present, strict=True):
             if _rule(term) == "agreement":
+                learned = None if place is None else weights[place]
                 parts.append(_agreeing(plan, term, views, target, options, learned))
             else:
                 part = evaluate(plan, logits, target, options)
