@@ -1,16 +1,16 @@
 """Write the tables of docs/measured-weights.md from the runs of two studies.
 
     noisylabels study run benchmarks/studies/weights-digits.toml --out runs/weights-digits
-    noisylabels study export runs/weights-digits --file results/weights/digits.parquet
+    noisylabels study export runs/weights-digits --file results/weights-digits/runs.parquet
 
     noisylabels embed FOLDER/cifar10-jpeg --features efficientnet-lite0@160 --out lite0-160.npz
     noisylabels study run benchmarks/studies/weights-frozen.toml --data-root FOLDER --out runs/weights-frozen
-    noisylabels study export runs/weights-frozen --file results/weights/frozen.parquet
+    noisylabels study export runs/weights-frozen --file results/weights-frozen/runs.parquet
 
     python benchmarks/weights_table.py
 
-The script trains nothing. It writes table.md beside the runs, and into the document. Gains are paired: the
-same seed gives the same noisy labels, initial weights and order.
+The script trains nothing. It writes table.md beside the runs, and the tables into the document. Gains are
+paired: the same seed gives the same noisy labels, initial weights and order.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ ONE_TO_ONE = {"nce": "nce+mae", "mse": "mae+mse"}
 class Options:
     """Choose where the runs are."""
 
-    results: Path = Path("results/weights")
-    """folder with digits.parquet and frozen.parquet, in which table.md is written"""
+    results: Path = Path("results")
+    """folder of weights-digits and weights-frozen, in which table.md is written"""
     document: Path = Path("docs/measured-weights.md")
     """the document that shows the tables between its markers"""
 
@@ -138,13 +138,14 @@ def main(options: Options) -> None:
     """Write table.md."""
     parts = []
     for name in ("digits", "frozen"):
-        path = options.results / f"{name}.parquet"
+        path = options.results / f"weights-{name}" / "runs.parquet"
         if path.exists():
             (results,) = read_results([path])
             tables = (accuracies(results, name), beside_fixed(results, name), chosen(path, name))
-            parts += [markdown(table).rstrip() for table in tables]
-    text = "\n\n".join(parts) + "\n"
-    write_text(options.results / "table.md", text)
+            text = "\n\n".join(markdown(table).rstrip() for table in tables) + "\n"
+            write_text(path.with_name("table.md"), text)
+            parts.append(text)
+    text = "\n".join(parts)
     before, _, rest = options.document.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     write_text(options.document, f"{before}{BEGIN}\n\n{text}\n{END}{after}")

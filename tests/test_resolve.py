@@ -41,6 +41,8 @@ def test_every_id_in_results_is_that_of_its_row():
         "longer-tenth": 10,
         "paper": 11,
         "tenth": 192,
+        "weights-digits": 240,
+        "weights-frozen": 48,
     }
 
 
