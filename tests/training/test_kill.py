@@ -22,7 +22,8 @@ KILLS = 8
 AIMS = ("start", "training", "writing", "writing")
 # An epoch is 45 steps; 6 ms are a few of them, so that most checkpoints lie within an epoch.
 FLAGS = [
-    *("digits", "--model", "small-cnn", "--width", "0.5", "--noise", "symmetric:0.3", "--loss", "nce+auto*mae"),
+    *("digits", "--model", "small-cnn", "--width", "0.5", "--noise", "symmetric:0.3"),
+    *("--loss", "nce+auto*mae"),  # a loss whose rule learns from the batches
     *("--epochs", "10", "--batch-size", "32", "--lr", "0.02", "--momentum", "0.9", "--ema", "0.99"),
     *("--augment", "crop:1", "--checkpoint-minutes", "0.0001", "--device", "cpu"),
 ]
