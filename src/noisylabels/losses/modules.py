@@ -138,7 +138,7 @@ class Loss(nn.Module):
     def current_weights(self) -> dict[str, float]:
         """Return the present weight of each term whose weight varies, by the term's expression without it.
 
-        For the rule agreement, the mean over the last 100 or so batches. Reads the device.
+        For the rule agreement, a mean over about 100 batches. Reads the device.
         """
         if self._varying is None:
             return {}
@@ -175,15 +175,12 @@ class Loss(nn.Module):
         >>> nl.loss("nce + 2*auto(rule=accuracy)*mae").with_auto(0.5)
         Loss("nce+mae")
         """
-        return Loss(
-            [
-                replace(term, weight=weight * term.weight, varying=None)
-                if term.varying is not None and term.varying.rule
-                else term
-                for term in self.terms
-            ],
-            **self._how(),
-        )
+        ruled = [term.varying is not None and bool(term.varying.rule) for term in self.terms]
+        terms = [
+            replace(term, weight=weight * term.weight, varying=None) if rule else term
+            for term, rule in zip(self.terms, ruled, strict=True)
+        ]
+        return Loss(terms, **self._how())
 
     @property
     def rule(self) -> str | None:
