@@ -65,8 +65,9 @@ def choose_weight(loss: Loss, data: MethodData) -> WeightChoice:
         InputError: a rule that sets no weight before training.
     """
     from noisylabels.losses.noise_weight import weight_for_noise
+    from noisylabels.losses.varying import NOISY_DATA
 
-    if not loss.sets_before:
+    if NOISY_DATA not in loss.needs:
         raise InputError(f"the loss {loss.expression!r} has no weight that is set before training")
     given = next(term.varying.parameters for term in loss.terms if term.varying and term.varying.rule)
     if loss.rule == "noise":

@@ -170,6 +170,7 @@ def _run_alone(
     from noisylabels.data.reader import held_out
     from noisylabels.experiment.method_inputs import MethodData
     from noisylabels.losses.expression import loss
+    from noisylabels.losses.varying import NOISY_DATA
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
     from noisylabels.training.callbacks import PauseWhen
@@ -191,7 +192,7 @@ def _run_alone(
         config = dataclasses.replace(config, table_recipe="")
     if config.table_recipe:
         compared = config
-        if criterion is not None and criterion.sets_before:
+        if criterion is not None and NOISY_DATA in criterion.needs:
             compared = dataclasses.replace(config, loss=criterion.with_auto(1.0).expression)
         chosen = before or choose_for_table(compared, train, labels.given, positions, stop)
         reporter.note(f"model {chosen['model']}, loss {chosen['loss']}: {chosen['why']}")
@@ -220,7 +221,7 @@ def _run_alone(
         stop,
         reporter,
     )
-    if criterion is not None and criterion.sets_before:
+    if criterion is not None and NOISY_DATA in criterion.needs:
         if before is None:
             weighed = _weighed(criterion, data)
             chosen = {**(chosen or {}), **weighed}

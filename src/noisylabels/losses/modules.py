@@ -188,11 +188,6 @@ class Loss(nn.Module):
         return next((term.varying.rule for term in self.terms if term.varying and term.varying.rule), None)
 
     @property
-    def sets_before(self) -> bool:
-        """Whether its rule sets a weight before training, which a run does."""
-        return any(term.varying is not None and term.varying.row.prior for term in self.terms)
-
-    @property
     def is_varying(self) -> bool:
         """Whether a weight follows a schedule or a rule."""
         return self._varying is not None

@@ -24,6 +24,9 @@ AUTO = "auto"
 DEFAULT_RULE = "gradient"
 """The rule of a plain ``auto``."""
 
+NOISY_DATA = "a run's noisy data"
+"""What a loss needs whose rule sets a weight before training, in `Loss.needs`."""
+
 _POSITIVE = {"low": 0.0, "open_low": True}
 
 
@@ -75,7 +78,7 @@ class VaryingRow:
     def needs(self) -> str:
         """What a loss with such a weight needs besides logits and labels."""
         if self.prior:
-            return "a run's noisy data"
+            return NOISY_DATA
         return "the batches of training" if self.value is None else "the progress of training"
 
     @property

@@ -178,6 +178,7 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     from noisylabels.experiment.method_inputs import with_placeholders
     from noisylabels.experiment.running import model_shape
     from noisylabels.losses.expression import loss
+    from noisylabels.losses.varying import NOISY_DATA
     from noisylabels.methods.fit import fit
     from noisylabels.models.catalog import build_model
     from noisylabels.training.settings import Settings
@@ -193,7 +194,7 @@ def measure(config: RunConfig, seconds: float, began: Callable[[], None] = lambd
     train, test = random_set(shape, count), random_set(shape, min(shape.test, count))
     resolved = resolve(config)
     criterion = resolved.loss or loss("gce")
-    if criterion.sets_before:
+    if NOISY_DATA in criterion.needs:
         criterion = criterion.with_auto(1.0)
     model = build_model(**model_shape(config, train), seed=config.seed)
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
