@@ -1,14 +1,17 @@
-"""Arrays of texts in files of NumPy: any 32 bits can stand in them, but not every number is a character."""
+"""Arrays of texts in files of NumPy, and checksums of Parquet files."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+import noisylabels
 from noisylabels.core.checks import InputError
-from noisylabels.core.columnar import read_array
+from noisylabels.core.columnar import Column, read_array, read_columns, write_parquet
 from noisylabels.data.catalog import load
 
 
@@ -59,3 +62,36 @@ def test_parts_whose_labels_have_no_type_in_common(tmp_path, shape, records):
         InputError, match=r"the labels of .*set.npz are of the types int64 and .*, expected one"
     ):
         load(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize("how", [{}, {"compression": "zstd"}, {"compression": "none", "use_dictionary": False}])
+def test_no_flipped_bit_of_a_page_reads_as_another_value(tmp_path, how):
+    path = tmp_path / "t.parquet"
+    rng = np.random.default_rng(0)
+    table = pa.table({"id": [f"row {i}" for i in range(40)], "p": rng.random(40)})
+    write_parquet(path, table, **how)
+    content = bytearray(path.read_bytes())
+    pages = len(content) - 8 - int.from_bytes(content[-8:-4], "little")  # before the footer
+    refused = 0
+    for at in range(4, pages):
+        content[at] ^= 16
+        path.write_bytes(content)
+        content[at] ^= 16
+        try:
+            read = read_columns(path, {"id": Column("text"), "p": Column("numbers")}, "write it again")
+        except InputError:
+            refused += 1
+        else:
+            assert read.equals(table), at  # a bit that nothing depends on, such as one of the statistics
+    assert refused > 0.8 * (pages - 4)
+
+
+def test_every_parquet_file_is_written_with_checksums():
+    source = Path(noisylabels.__file__).parent
+    calls = [
+        (path.name, call)
+        for path in source.rglob("*.py")
+        for call in re.findall(r"(?:pq\.write_table|ParquetWriter)\(.*", path.read_text(encoding="utf-8"))
+    ]
+    assert len(calls) == 3
+    assert [name for name, call in calls if "**CHECKED" not in call] == []

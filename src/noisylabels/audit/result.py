@@ -56,9 +56,9 @@ from noisylabels.audit.assessment import assess
 from noisylabels.audit.documents import LABELS, NEIGHBORS, Head
 from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.core.checks import CorruptedFile, InputError
-from noisylabels.core.columnar import read_columns
+from noisylabels.core.columnar import read_columns, write_parquet
 from noisylabels.core.delimited import CellWriter
-from noisylabels.core.files import atomic_replace, make_folder, read_json, write_json, write_text
+from noisylabels.core.files import make_folder, read_json, write_json, write_text
 from noisylabels.core.schema import checked, read_checked
 from noisylabels.noise.noise_rate import NETWORK, NoiseRate
 
@@ -208,7 +208,7 @@ class Audit:
         try:
             make_folder(folder)
             rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
-            _write_table(folder / "labels.parquet", _labels_table(rows))
+            write_parquet(folder / "labels.parquet", _labels_table(rows))
             write_text(folder / "labels.csv", _comma_separated(rows))
             lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
             write_text(folder / "labels.json", f"[\n{lines}\n]\n")
@@ -223,7 +223,7 @@ class Audit:
                 self.rule,
                 self.network,
             )
-            _write_table(folder / "neighbors.parquet", self._neighbors_table())
+            write_parquet(folder / "neighbors.parquet", self._neighbors_table())
             if page is not None:
                 write_text(folder / "page.html", page)
             head = {"format": FORMAT, "version": __version__, "name": _plain(self.name)}
@@ -440,10 +440,3 @@ def _comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         writer.row([str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()])
     return text.getvalue()
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    import pyarrow.parquet as pq
-
-    with atomic_replace(path) as temporary:
-        pq.write_table(table, temporary)

@@ -21,8 +21,8 @@ from noisylabels.audit.documents import About
 from noisylabels.audit.fingerprints import Fingerprints, from_json
 from noisylabels.audit.posterior import RULES
 from noisylabels.core.checks import CorruptedFile, InputError
-from noisylabels.core.columnar import Column, open_parquet, read_columns
-from noisylabels.core.files import atomic_replace, check_file, file_digest, remove_file
+from noisylabels.core.columnar import Column, open_parquet, read_columns, write_parquet
+from noisylabels.core.files import check_file, file_digest, remove_file
 from noisylabels.core.json_text import parse_json
 from noisylabels.core.schema import checked
 from noisylabels.noise.noise_rate import NETWORK
@@ -144,7 +144,7 @@ def write_probs(
         if values is None:
             remove_file(folder / name)
         else:
-            _write(folder / name, _table(ids, index, class_names, values, about))
+            write_parquet(folder / name, _table(ids, index, class_names, values, about))
 
 
 def read_probs(folder: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
@@ -212,10 +212,3 @@ def _free(name: str, taken: Sequence[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    import pyarrow.parquet as pq
-
-    with atomic_replace(path) as temporary:
-        pq.write_table(table, temporary)

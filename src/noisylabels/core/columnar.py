@@ -13,14 +13,17 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import check_file
+from noisylabels.core.files import atomic_replace, check_file
 from noisylabels.core.opening import check_regular, open_file
 from noisylabels.core.surrogates import has_lone
 
 
 @contextlib.contextmanager
 def open_parquet(file: Path, remedy: str = "get the file again") -> Iterator[Any]:
-    """Open a Parquet file; damage found on opening or reading raises an `InputError`."""
+    """Open a Parquet file; damage found on opening or reading raises an `InputError`.
+
+    Pages with checksums, as `CHECKED` writes them, are compared with them.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -28,7 +31,7 @@ def open_parquet(file: Path, remedy: str = "get the file again") -> Iterator[Any
         check_regular(file)
         # Arrow accepts UTF-8 paths only
         source = open_file(file) if has_lone(str(file)) else contextlib.nullcontext(file)
-        with source as opened, pq.ParquetFile(opened) as parquet:
+        with source as opened, pq.ParquetFile(opened, page_checksum_verification=True) as parquet:
             yield parquet
     except InputError:
         raise
@@ -37,6 +40,29 @@ def open_parquet(file: Path, remedy: str = "get the file again") -> Iterator[Any
         said = _words(error)
         first_line = said.splitlines()[0] if said else type(error).__name__
         raise InputError(f"{file} cannot be read as Parquet ({first_line}); {remedy}") from None
+
+
+CHECKED = {"write_page_checksum": True}
+"""Argument of writers of Parquet. Without checksums a damaged page often reads as other values."""
+
+
+def write_parquet(path: Path, table: Any, root: Path | None = None, **how: Any) -> None:
+    """Write an Arrow table to a Parquet file with checksums, atomically.
+
+    Args:
+        path: the file.
+        table: the table.
+        root: the folder below which no link is followed, see `atomic_replace`.
+        how: further arguments of `pyarrow.parquet.write_table`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    # a file, not its path: Arrow accepts only paths in UTF-8
+    with atomic_replace(path, root) as temporary, temporary.open("wb") as file:
+        pq.write_table(table, file, **CHECKED, **how)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_choice
-from noisylabels.core.columnar import array_names, read_array
+from noisylabels.core.columnar import CHECKED, array_names, read_array
 from noisylabels.core.files import atomic_replace, check_file, check_target, file_digest
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_keys import row_key
@@ -367,4 +367,5 @@ def _write(temporary: Path, suffix: str, ids: Sequence[str], values: np.ndarray)
 
         flat = pa.array(np.ascontiguousarray(values.astype(np.float32)).reshape(-1))
         features = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-        pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "features": features}), temporary)
+        table = pa.table({"id": pa.array(ids, pa.string()), "features": features})
+        pq.write_table(table, temporary, **CHECKED)

@@ -186,7 +186,7 @@ def _read_parquet(path: Path) -> dict[Any, Any]:
         check_regular(path)
         known = {*COLUMNS, *COLUMNS.values(), *ALIASES}
         wanted = [name for name in pq.read_schema(path).names if name in known]
-        table = pq.read_table(path, columns=wanted, partitioning=None)
+        table = pq.read_table(path, columns=wanted, partitioning=None, page_checksum_verification=True)
         return {name: table[name].to_numpy() for name in table.column_names}
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(str(path), error) from None

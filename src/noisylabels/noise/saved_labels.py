@@ -12,8 +12,8 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.columnar import Column, open_parquet, read_columns
-from noisylabels.core.files import atomic_replace, check_file
+from noisylabels.core.columnar import Column, open_parquet, read_columns, write_parquet
+from noisylabels.core.files import check_file
 from noisylabels.core.json_text import parse_json
 from noisylabels.core.schema import Count, Limits, Positive, Share, checked
 
@@ -65,13 +65,10 @@ def digest_of(record: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> s
 def write_saved(path: Path, record: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> None:
     """Write a record and its columns to a Parquet file, atomically."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     form = _FORMATS["classes" in record]
     table = pa.table(dict(columns), metadata={KEY: json.dumps({"format": form, **record})})
-    # a file, not its path: Arrow accepts only paths in UTF-8
-    with atomic_replace(path) as temporary, temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
+    write_parquet(path, table, compression="zstd")
 
 
 def read_saved(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

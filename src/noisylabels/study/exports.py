@@ -11,8 +11,8 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.columnar import Column, check_columns, open_parquet
-from noisylabels.core.files import atomic_replace, check_file
+from noisylabels.core.columnar import Column, check_columns, open_parquet, write_parquet
+from noisylabels.core.files import check_file
 from noisylabels.core.json_text import parse_json
 from noisylabels.core.schema import checked
 from noisylabels.experiment.documents import Config, Environment, Noise
@@ -66,7 +66,6 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
     list of structs with one field per column of the history, null in runs and epochs without that column.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     rows = sorted(rows, key=lambda row: row["run_id"])
     if not rows:
@@ -77,9 +76,7 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
         columns[name] = pa.array(texts).dictionary_encode()
     columns["history"] = [row["history"] for row in rows]
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"format": _FORMAT})})
-    # an open file: Arrow accepts UTF-8 paths only
-    with atomic_replace(path) as temporary, temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", compression_level=12)
+    write_parquet(path, table, compression="zstd", compression_level=12)
     return len(rows)
 
 

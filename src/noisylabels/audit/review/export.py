@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from noisylabels.audit.review.current import Exported, current
 from noisylabels.core.checks import InputError
+from noisylabels.core.columnar import write_parquet
 from noisylabels.core.delimited import SUFFIXES, CellWriter
 from noisylabels.core.files import atomic_replace, check_target, real_path
 from noisylabels.core.tables import TABLES
@@ -99,21 +100,17 @@ def write_rows(
 
 
 def _write_labels(session: Session, target: Path, escape_formulas: bool) -> Exported:
-    with atomic_replace(target) as temporary:
-        if target.suffix.lower() in SUFFIXES:
-            with temporary.open("w", encoding="utf-8", newline="") as text:
-                delimiter = "\t" if target.suffix.lower() == ".tsv" else ","
-                done = write_rows(session, text, delimiter, escape_formulas)
-        else:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
+    if target.suffix.lower() in SUFFIXES:
+        delimiter = "\t" if target.suffix.lower() == ".tsv" else ","
+        with atomic_replace(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as text:
+            done = write_rows(session, text, delimiter, escape_formulas)
+    else:
+        import pyarrow as pa
 
-            done = Exported(target)
-            rows = list(current(session, done))
-            columns = {"id": [name for name, _ in rows], "label": [label for _, label in rows]}
-            pq.write_table(
-                pa.table(columns, schema=pa.schema({name: pa.string() for name in columns})), temporary
-            )
+        done = Exported(target)
+        rows = list(current(session, done))
+        columns = {"id": [name for name, _ in rows], "label": [label for _, label in rows]}
+        write_parquet(target, pa.table(columns, schema=pa.schema({name: pa.string() for name in columns})))
     done.path = target
     return done
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.review.current import Exported, by_id, check_seen, shown
-from noisylabels.core.columnar import open_parquet
+from noisylabels.core.columnar import CHECKED, open_parquet
 from noisylabels.core.delimited import SUFFIXES as TABLES
 from noisylabels.core.delimited import CellWriter, csv_reader, delimiter_of
 from noisylabels.core.files import (
@@ -310,7 +310,7 @@ def _rewrite(
         kind = schema.field(place).type
         words = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
         value_of = _values(words, pa.types.is_boolean(kind), class_label_names(schema).get(column, ()))
-        with pq.ParquetWriter(to, schema, compression=codec) as writer:
+        with pq.ParquetWriter(to, schema, compression=codec, **CHECKED) as writer:
             for group in range(meta.num_row_groups):
                 rows = parquet.read_row_group(group)
                 first = numbered[1] + len(names)
