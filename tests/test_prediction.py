@@ -154,6 +154,63 @@ def test_a_damaged_file_is_one_clear_line(copied, keep):
     assert "\n" not in str(error.value)
 
 
+def test_weights_with_a_flipped_bit_are_refused(copied):
+    path = copied / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    data = 8 + int.from_bytes(content[:8], "little")
+    for folder in (copied, path):  # also a file that was copied without its run
+        for at in (data, (data + len(content)) // 2, len(content) - 1):
+            content[at] ^= 1
+            path.write_bytes(content)
+            content[at] ^= 1
+            with pytest.raises(InputError, match="weights do not match their checksum; restore it, or train"):
+                load_model(folder, "cpu")
+        (copied / "result.json").unlink(missing_ok=True)
+    path.write_bytes(content)
+    load_model(path, "cpu")
+
+
+@pytest.mark.parametrize("change", ["a class", "the exponent"])
+def test_a_changed_header_is_refused(copied, change):
+    path = copied / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header = json.loads(metadata["noisylabels"])
+    header |= {"a class": {"class_names": list("1023456789")}, "the exponent": {"power": 3.0}}[change]
+    save_file(weights, path, metadata=metadata | {"noisylabels": json.dumps(header)})
+    with pytest.raises(InputError, match="do not match their checksum"):
+        load_model(copied, "cpu")
+
+
+def test_weights_of_another_run_are_refused(copied, finished, tmp_path):
+    other = tmp_path / "other"
+    run(load_config(None, **SETTINGS | {"epochs": 1}, out=str(other)))
+    shutil.copy(other / "model.safetensors", copied / "model.safetensors")
+    with pytest.raises(
+        InputError, match=r"holds other weights than those that the run recorded in result.json"
+    ):
+        load_model(copied, "cpu")
+    recorded = json.loads((finished / "result.json").read_text())["weights"]
+    with safe_open(finished / "model.safetensors", framework="pt") as file:
+        assert file.metadata()["sha256"] == recorded
+
+
+def test_a_run_of_an_earlier_version_has_no_checksum(copied, finished):
+    path = copied / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = {"noisylabels": file.metadata()["noisylabels"]}
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(weights, path, metadata=metadata)
+    result = json.loads((copied / "result.json").read_text())
+    del result["weights"]
+    (copied / "result.json").write_text(json.dumps(result))
+    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
+    assert torch.equal(
+        predict(load_model(copied, "cpu"), images), predict(load_model(finished, "cpu"), images)
+    )
+
+
 HEADER = {
     "shape": {"name": "mlp", "channels": 1, "image_size": [8, 8], "num_classes": 10, "width": 0.1},
     "class_names": list("0123456789"),
@@ -202,6 +259,7 @@ def test_a_file_that_claims_a_huge_model_is_refused_without_memory(copied, claim
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     header["shape"] |= CLAIMS[claim]
     save_file(weights, path, metadata={"noisylabels": json.dumps(header)})
+    (copied / "result.json").unlink()  # it names the weights that were trained
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError) as error:
         load_model(copied, "cpu")

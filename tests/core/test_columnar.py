@@ -64,7 +64,9 @@ def test_parts_whose_labels_have_no_type_in_common(tmp_path, shape, records):
         load(tmp_path / "set.npz")
 
 
-@pytest.mark.parametrize("how", [{}, {"compression": "zstd"}, {"compression": "none", "use_dictionary": False}])
+@pytest.mark.parametrize(
+    "how", [{}, {"compression": "zstd"}, {"compression": "none", "use_dictionary": False}]
+)
 def test_no_flipped_bit_of_a_page_reads_as_another_value(tmp_path, how):
     path = tmp_path / "t.parquet"
     rng = np.random.default_rng(0)

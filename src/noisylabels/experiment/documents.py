@@ -70,6 +70,7 @@ class Result(_Finished, total=False):
     kept: Row | None
     test: _Test | None
     train: _Train | None
+    weights: str
     epochs: int
     train_seconds: float
     eval_seconds: float

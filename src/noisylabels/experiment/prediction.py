@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file
+from noisylabels.core.schema import read_checked
+from noisylabels.experiment.documents import Result
 from noisylabels.experiment.folder import read_result
 from noisylabels.training.weights_file import SavedModel, damaged, read_model
 
@@ -72,6 +74,7 @@ def load_model(
         raise InputError(f"{run} is not the folder of a run; train one with `noisylabels train --out {run}`")
     where = pick_device(device)
     saved = read_model(path)
+    _check_recorded(saved, path)
     try:
         recorded = saved.shape["name"]
         if model is None and is_user_model(recorded):
@@ -139,6 +142,17 @@ def encoder_of(saved: SavedModel, device: str, path: Path, features: str | None 
                 "or train again"
             )
     return found
+
+
+def _check_recorded(saved: SavedModel, path: Path) -> None:
+    """Raise an `InputError` if the run in the folder of a model file recorded other weights."""
+    result = path.parent / "result.json"
+    recorded = read_checked(result, Result).get("weights") if result.exists() else None
+    if recorded not in (None, saved.digest):  # earlier versions recorded none
+        raise InputError(
+            f"{path} holds other weights than those that the run recorded in result.json; restore it, or "
+            "train again in another folder"
+        )
 
 
 def _check_claims(saved: SavedModel) -> None:

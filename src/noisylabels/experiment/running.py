@@ -282,7 +282,8 @@ def _run_alone(
             result |= {"status": "failed", "message": str(error)}
     use.write()
     if result["status"] == "done":
-        save_model(out / "model.safetensors", model, shape, train, (chosen or {}).get("power"))
+        power = (chosen or {}).get("power")
+        result["weights"] = save_model(out / "model.safetensors", model, shape, train, power)
     result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
     result |= {"loss": chosen["loss"] if chosen else config.loss, "run_id": resolved.run_id}
     if result["status"] == "done" and history.kept is not None:

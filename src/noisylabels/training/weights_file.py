@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,6 +84,7 @@ class SavedModel:
         weights: the model's state, by name.
         fitted: what the frozen encoder has learned from training texts, `FeatureSet.fitted`.
         power: the exponent that makes the model's probabilities those of the true class.
+        digest: see `digest_of`; the file has been compared with it. "" in a file of an earlier version.
     """
 
     shape: dict[str, Any]
@@ -94,15 +97,29 @@ class SavedModel:
     images: dict[str, Any] | None = None
     fitted: dict[str, Tensor] = field(default_factory=dict)
     power: float = 1.0
+    digest: str = ""
 
 
+_HEADER, _DIGEST = "noisylabels", "sha256"  # keys of the metadata
 _FITTED = "frozen encoder:"  # before the names of an encoder's tensors; a module's names have no colon
+
+
+def digest_of(weights: Mapping[str, Tensor], header: str) -> str:
+    """Return the sha256 of named tensors on the CPU and of the text of a header, in hexadecimal."""
+    import torch
+
+    sha = hashlib.sha256(header.encode())
+    for name in sorted(weights):
+        value = weights[name].contiguous()
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 def save_model(
     path: Path, model: nn.Module, shape: dict[str, Any], train: Examples, power: float | None = None
-) -> None:
-    """Write the weights and the header of a trained model, atomically.
+) -> str:
+    """Write the weights and the header of a trained model, atomically, and return their `digest_of`.
 
     Args:
         path: the file.
@@ -133,8 +150,11 @@ def save_model(
     # clones, because a user-defined model may share one tensor under two names, and the file format may not
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     weights |= {f"{_FITTED}{name}": value.clone() for name, value in getattr(train, "fitted", {}).items()}
+    text = json.dumps(header)
+    digest = digest_of(weights, text)
     with atomic_replace(path) as temporary:  # not safetensors' save_file, so that a full disk raises OSError
-        temporary.write_bytes(save(weights, metadata={"noisylabels": json.dumps(header)}))
+        temporary.write_bytes(save(weights, metadata={_HEADER: text, _DIGEST: digest}))
+    return digest
 
 
 def read_model(path: Path) -> SavedModel:
@@ -148,10 +168,15 @@ def read_model(path: Path) -> SavedModel:
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {})["noisylabels"]
+            metadata = file.metadata() or {}
+            text, digest = metadata[_HEADER], metadata.get(_DIGEST, "")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     except (SafetensorError, OSError, KeyError, ValueError):
         raise damaged(path) from None
+    if digest and digest != digest_of(weights, text):
+        raise InputError(
+            f"{path} is damaged: its weights do not match their checksum; restore it, or {_AGAIN}"
+        )
     header = checked(parse_json(text, path, _AGAIN), About, path, _AGAIN)
     shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
     names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
@@ -162,7 +187,7 @@ def read_model(path: Path) -> SavedModel:
     fitted = {name.removeprefix(_FITTED): value for name, value in fitted.items()}
     encoder, embedding, images = (header.get(name) for name in ("encoder", "embedding", "images"))
     power = float(header.get("power", 1.0))
-    return SavedModel(shape, names, mean, std, encoder, weights, embedding, images, fitted, power)
+    return SavedModel(shape, names, mean, std, encoder, weights, embedding, images, fitted, power, digest)
 
 
 _AGAIN = "train it again"
