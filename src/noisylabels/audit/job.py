@@ -86,9 +86,10 @@ class Job:
         reporter: Reporter,
         stop: Callable[[], bool],
         trusted: object = None,
+        escape_formulas: bool = False,
     ) -> None:
         self.subject, self.how, self.reporter, self.stop = subject, dict(how), reporter, stop
-        self.probs, self.trusted = probs, trusted
+        self.probs, self.trusted, self.escape_formulas = probs, trusted, escape_formulas
         self.notes: list[str] = []
         asked = {name: value for name, value in subject.asked.items() if name not in _WHERE}
         if (labels := asked["labels"]) is not None:
@@ -158,7 +159,7 @@ class Job:
             if fresh:
                 remove_unfinished(folder)
             raise
-        found.save(folder, page(found, examples, folder))
+        found.save(folder, page(found, examples, folder), self.escape_formulas)
         remove_tree(folder / FOLDER_OF_FOLDS)
         return found
 
@@ -182,6 +183,13 @@ class Job:
                     "choose another --out, or remove the folder"
                 )
         self.reporter.note(f"{folder} already holds this audit; remove the folder to audit again")
+        if self.escape_formulas:  # the audit may have been made without
+            try:
+                done.write_csv(folder / "labels.csv", escape_formulas=True)
+            except OSError as error:
+                raise InputError(
+                    f"{folder / 'labels.csv'} cannot be written again: {error.strerror or error}"
+                ) from None
         return done
 
     def find(self, folder: Path | None) -> tuple[Audit, Examples | None]:

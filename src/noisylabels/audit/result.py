@@ -198,8 +198,13 @@ class Audit:
                 row["true"] = names[self.true[i]] if self.true[i] >= 0 else None
             yield row
 
-    def save(self, folder: Path | str, page: str | None = None) -> Path:
-        """Write the files into a folder and return it; `page` is the HTML of page.html.
+    def save(self, folder: Path | str, page: str | None = None, escape_formulas: bool = False) -> Path:
+        """Write the files into a folder and return it.
+
+        Args:
+            folder: the folder.
+            page: the HTML of page.html.
+            escape_formulas: see `write_csv`.
 
         Raises:
             InputError: the folder cannot be written.
@@ -209,7 +214,7 @@ class Audit:
             make_folder(folder)
             rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
             write_parquet(folder / "labels.parquet", _labels_table(rows))
-            write_text(folder / "labels.csv", _comma_separated(rows))
+            self.write_csv(folder / "labels.csv", escape_formulas)
             lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
             write_text(folder / "labels.json", f"[\n{lines}\n]\n")
             saved_probs.write_probs(
@@ -236,6 +241,20 @@ class Audit:
                 f"the audit's folder {folder} cannot be written: {error.strerror or error}"
             ) from None
         return folder
+
+    def write_csv(self, path: Path, escape_formulas: bool = False) -> None:
+        """Write the rows as CSV.
+
+        Args:
+            path: the file.
+            escape_formulas: write cells so that a spreadsheet runs no formula, see
+                `core.delimited.without_formula`; ids and class names may come from somebody else.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
+        write_text(path, _comma_separated(rows, escape_formulas))
 
     @classmethod
     def load(cls, folder: Path | str) -> Audit:
@@ -433,9 +452,9 @@ def _labels_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table({name: pa.array([row[name] for row in rows], kind()) for name, kind in there.items()})
 
 
-def _comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
+def _comma_separated(rows: Sequence[Mapping[str, Any]], escape_formulas: bool) -> str:
     text = io.StringIO()
-    writer = CellWriter(text)
+    writer = CellWriter(text, escape_formulas=escape_formulas)
     writer.row(list(rows[0]))
     for row in rows:
         writer.row([str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()])

@@ -58,6 +58,7 @@ def audit_labels(
     features: str = "auto",
     data_root: str | Path | None = None,
     download: bool = False,
+    escape_formulas: bool = False,
     reporter: Reporter | None = None,
     stop: Callable[[], bool] = lambda: False,
     **settings: Any,
@@ -108,6 +109,8 @@ def audit_labels(
             It is given X as it was passed (an array, a sparse matrix or a frame, also with missing values),
             and the encoded features of other data. Texts in a list, an array or a Series are given as they
             are if it takes texts (a pipeline that begins with a vectorizer) or `features` is "none".
+        escape_formulas: put an apostrophe before cells of labels.csv that a spreadsheet would run as a
+            formula.
         reporter: receives notes and progress. Without one, a `UserWarning` names classes that look like one,
             and rows, columns and files that are not used; `Audit.notes` has all notes on the data.
         stop: called after every step; `Interrupted` is raised once it returns true.
@@ -156,7 +159,7 @@ def audit_labels(
     if classifier is not None:
         how["classifier"] = classifier
     how |= {name: value for name, value in settings.items() if value is not None}
-    job = Job(subject, how, subject.probs, reporter or Silent(), stop, trusted)
+    job = Job(subject, how, subject.probs, reporter or Silent(), stop, trusted, escape_formulas)
     made = job.find(None)[0] if out is None else _in_folder(job, Path(out).expanduser())
     for note in made.notes if reporter is None else ():
         if note.startswith((_NOT_USED, LOOKALIKES)):

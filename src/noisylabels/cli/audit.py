@@ -79,6 +79,9 @@ class AuditCommand:
     trusted: str | None = None
     """labels checked by hand, which are never flagged: a part of the data (train, test, val), a column of the
     table whose cells are true or false, or a file of ids (.csv, .tsv, .txt, .parquet)"""
+    escape_formulas: bool = False
+    """put an apostrophe before cells of labels.csv that a spreadsheet would run as a formula; such names then
+    differ from those of the data"""
     data_root: str | None = None
     """folder that contains the named data set, or to which the path is relative"""
     download: bool = False
@@ -128,6 +131,7 @@ class AuditCommand:
                     out=out,
                     probs=self.probs,
                     trusted=self.trusted,
+                    escape_formulas=self.escape_formulas,
                     reporter=reporter,
                     **about,
                     **how,

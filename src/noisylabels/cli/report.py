@@ -33,6 +33,9 @@ class Report:
     formats: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
     """formats of the figure files; --formats without a value writes only the page and the tables"""
 
+    escape_formulas: bool = False
+    """put an apostrophe before cells of the tables' .csv files that a spreadsheet would run as a formula"""
+
     def run(self) -> int:
         """Write the report."""
         from noisylabels.core.checks import InputError
@@ -59,7 +62,7 @@ class Report:
 
         try:
             formats = [f".{name}" for name in self.formats]
-            path = write_report(results, out, claims, formats, progress, _sections())
+            path = write_report(results, out, claims, formats, progress, _sections(), self.escape_formulas)
         except OSError as error:
             raise InputError(f"cannot write the report to {out}: {error.strerror or error}") from None
         for each in results:

@@ -44,8 +44,8 @@ class Review:
     overwrite: bool = False
     """replace an existing file of the export"""
     escape_formulas: bool = False
-    """in an export of labels as .csv or .tsv, put an apostrophe before cells that a spreadsheet would run as
-    a formula; such ids and labels then differ from those of the data"""
+    """in labels exported as .csv or .tsv, or downloaded from the page, put an apostrophe before cells that a
+    spreadsheet would run as a formula; such ids and labels then differ from those of the data"""
     port: int = 0
     """port of the page on 127.0.0.1 (0: any free port)"""
     browser: bool = True
@@ -95,7 +95,7 @@ class Review:
 
                 threading.Thread(target=webbrowser.open, args=(once,), daemon=True).start()
 
-        serve(session, self.port, announce)
+        serve(session, self.port, announce, self.escape_formulas)
         output.say(
             f"\n{_state(session)}; to export the labels: noisylabels review {self.audit} "
             "--export corrected.csv"

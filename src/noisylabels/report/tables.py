@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import io
 import re
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.delimited import CellWriter
 
 
 @dataclass(frozen=True)
@@ -149,13 +149,19 @@ def latex(table: Table) -> str:
     )
 
 
-def comma_separated(table: Table) -> str:
-    """Return a table as CSV; a column of numbers becomes five, unrounded: mean, sd, low, high and n."""
+def comma_separated(table: Table, escape_formulas: bool = False) -> str:
+    """Return a table as CSV; a column of numbers becomes five, unrounded: mean, sd, low, high and n.
+
+    Args:
+        table: the table.
+        escape_formulas: write cells so that a spreadsheet runs no formula, see
+            `core.delimited.without_formula`.
+    """
     numeric = _numeric(table)
     parts = ("mean", "sd", "low", "high", "n")
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
+    writer = CellWriter(out, escape_formulas=escape_formulas)
+    writer.row(
         [
             name
             for column, number in zip(table.columns, numeric, strict=True)
@@ -171,7 +177,7 @@ def comma_separated(table: Table) -> str:
                 cells += ["" if value is None else value, "", "", "", ""]
             else:
                 cells.append("" if value is None else value)
-        writer.writerow(cells)
+        writer.row(cells)
     return out.getvalue()
 
 

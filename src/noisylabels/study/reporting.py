@@ -38,6 +38,7 @@ def write_report(
     formats: Sequence[str] = SUFFIXES,
     progress: Callable[[int, int], None] = lambda done, total: None,
     sections: Sections | None = None,
+    escape_formulas: bool = False,
 ) -> Path:
     """Write tables/ (Markdown, LaTeX, CSV), figures/ and index.html, and return the page's path.
 
@@ -48,6 +49,7 @@ def write_report(
         formats: of figure files: ".svg", ".png", ".pdf"; none for the page alone.
         progress: called with the number of figures drawn and the total.
         sections: returns the sections about one set of results (default: `study_sections`).
+        escape_formulas: of the tables as CSV, see `comma_separated`.
 
     Raises:
         InputError: a package for figures is not installed, or a user-defined claim cannot be tested.
@@ -65,8 +67,13 @@ def write_report(
     )
     blocks = [block for section in parts for block in section.blocks]
     for table in (block for block in blocks if isinstance(block, Table)):
-        for suffix, form in ((".md", markdown), (".tex", latex), (".csv", comma_separated)):
-            write_text(out / "tables" / f"{table.name}{suffix}", form(table), out)
+        texts = {
+            ".md": markdown(table),
+            ".tex": latex(table),
+            ".csv": comma_separated(table, escape_formulas),
+        }
+        for suffix, text in texts.items():
+            write_text(out / "tables" / f"{table.name}{suffix}", text, out)
     drawn = [block for block in blocks if isinstance(block, Figure)]
     for done, figure in enumerate(drawn if formats else [], 1):
         draw(figure, make_folder(out / "figures", out), formats)

@@ -136,6 +136,17 @@ def _routes() -> Any:
     return application(Nothing(), 80, "secret").routes  # type: ignore[arg-type]
 
 
+def test_the_download_is_escaped_on_request(photos, serve):
+    folder = photos(4, classes=("=dog", "cat"))
+    shown = {}
+    for flags in ((), ("--escape-formulas",)):
+        client = Client(serve(folder, *flags))
+        shown[flags] = client.ask("/corrected.csv")[2].decode().splitlines()
+    plain, escaped = shown.values()
+    assert [line for line in plain if line.startswith("=dog/")] != []
+    assert escaped == [line.replace("=dog", "'=dog") for line in plain]
+
+
 @pytest.mark.parametrize("path", ["/picture/0", "/neighbors/0", "/corrected.csv"])
 def test_a_link_of_the_page_has_the_key_of_this_server(served, client, path):
     key, stranger = client.json("/api/audit")["version"], Client(served, token=False)

@@ -167,7 +167,13 @@ def _asked(scope: Scope, name: str) -> str:
     return found
 
 
-def application(session: Session, port: int, token: str, launch: set[str] | None = None) -> Starlette:
+def application(
+    session: Session,
+    port: int,
+    token: str,
+    launch: set[str] | None = None,
+    escape_formulas: bool = False,
+) -> Starlette:
     """Return the ASGI application of a review.
 
     Args:
@@ -175,6 +181,7 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
         port: port of the server.
         token: secret that a request must carry.
         launch: tokens that are valid for one visit.
+        escape_formulas: of the file that the page offers, see `export.export`.
     """
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
@@ -230,7 +237,7 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
         from noisylabels.audit.review.export import write_rows
 
         text = io.StringIO()
-        write_rows(session, text)
+        write_rows(session, text, escape_formulas=escape_formulas)
         headers = {
             "content-type": "text/csv; charset=utf-8",
             "content-disposition": 'attachment; filename="corrected.csv"',
@@ -297,7 +304,12 @@ def application(session: Session, port: int, token: str, launch: set[str] | None
     )
 
 
-def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] | None = None) -> None:
+def serve(
+    session: Session,
+    port: int = 0,
+    announce: Callable[[str, str], None] | None = None,
+    escape_formulas: bool = False,
+) -> None:
     """Serve a review on the loopback interface until the process is interrupted.
 
     Args:
@@ -305,6 +317,7 @@ def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] 
         port: port to listen on; 0 for a free one.
         announce: called once the server listens, with its address and with an address that is valid for one
             visit, for opening a browser: other users of the machine can read a browser's command line.
+        escape_formulas: of the file that the page offers, see `export.export`.
 
     Raises:
         InputError: the port is in use, or a package is missing.
@@ -318,7 +331,7 @@ def serve(session: Session, port: int = 0, announce: Callable[[str, str], None] 
         port = listening.getsockname()[1]
         token, once = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         config = uvicorn.Config(
-            application(session, port, token, {once}),
+            application(session, port, token, {once}, escape_formulas),
             log_level="warning",
             access_log=False,
             loop="asyncio",
