@@ -16,6 +16,7 @@ from campaign.cases import Case, Place
 from campaign.draw import Draw
 from campaign.jobs import Job, usable
 from campaign.oracle import Outcome, fault_of, fingerprint, judge
+from campaign.patience import Limit, descendants
 from campaign.running import Bench, Result, run_here
 
 WHOLE = (".json", ".parquet", ".npz", ".csv", ".safetensors")
@@ -110,8 +111,8 @@ def start(place: Place, case: Case) -> int:
 
 def finish(child: int, seconds: float) -> int | None:
     """Return the exit code of a process, a negative signal, or None if it took too long and was killed."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    limit = Limit(child, seconds)
+    while limit.left() > 0:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
@@ -150,28 +151,12 @@ def kill_once(
     return 1, notes + orphans(family)
 
 
-def descendants(parent: int) -> list[int]:
-    """Return the ids of all processes below a process."""
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            above = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            children.setdefault(above, []).append(int(folder.name))
-    found, ahead = list[int](), [parent]
-    while ahead:
-        below = children.get(ahead.pop(), [])
-        found += below
-        ahead += below
-    return found
-
-
 def orphans(family: list[int]) -> list[str]:
     """Wait for the workers of an ended process; kill each that does not end, and return a finding for it."""
-    until = time.monotonic() + ORPHAN_SECONDS
-    left = family
-    while left and time.monotonic() < until:
-        left = [worker for worker in left if _alive(worker)]
+    limits = {worker: Limit(worker, ORPHAN_SECONDS) for worker in family}
+    while any(_alive(worker) and limit.left() > 0 for worker, limit in limits.items()):
         time.sleep(0.05)
+    left = [worker for worker in family if _alive(worker)]
     for worker in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)

@@ -23,6 +23,7 @@ from typing import Any
 from campaign.cases import Case, Generator, Place, choose, environment_of, set_environment
 from campaign.draw import Draw
 from campaign.oracle import Outcome, fingerprint, judge, peak_bytes
+from campaign.patience import Limit
 from campaign.reached import start, stop
 
 BATCH = 200
@@ -32,7 +33,7 @@ BROKEN = 99
 """Exit code of a process in which a generator, and not the program, failed."""
 
 SECONDS = 60.0
-"""Time after which a case counts as one that does not end."""
+"""Time after which a case counts as one that does not end, without waiting for a processor."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Bench:
             coverage,
         )
         self.base = work / "base"
+        self._killed: set[int] = set()  # numbers of cases that were killed from outside
         self.only: Sequence[str] = ()  # words in the names of jobs that are killed and starved; all without
 
     def make_bases(self) -> None:
@@ -147,12 +149,15 @@ class Bench:
                 os._exit(code)
         os.close(sender)
         current: int | None = None
+        late = False
         with os.fdopen(receiver, "rb", buffering=0) as answers_:
-            buffer, began = b"", time.monotonic()
+            buffer, began, limit = b"", time.monotonic(), Limit(child, self.seconds + 60)
             while True:
-                wait = self.seconds - (time.monotonic() - began) if current is not None else self.seconds + 60
-                ready, _, _ = select.select([answers_], [], [], max(0.0, wait))
+                ready, _, _ = select.select([answers_], [], [], max(0.0, limit.left()))
+                if not ready and limit.left() > 0:
+                    continue
                 if not ready:
+                    late = True
                     break
                 piece = answers_.read(1 << 16)
                 if not piece:
@@ -163,8 +168,9 @@ class Bench:
                     answer = json.loads(line)
                     if "begun" in answer:
                         current, began = answer["begun"], time.monotonic()
+                        limit = Limit(child, self.seconds)
                         continue
-                    current = None
+                    current, limit = None, Limit(child, self.seconds + 60)
                     outcome = Outcome(answer["code"], answer["output"], tuple(answer["findings"]))
                     yield Result(
                         answer["number"],
@@ -173,11 +179,10 @@ class Bench:
                         outcome,
                         answer["seconds"],
                     )
-        yield from self._ended(child, current, time.monotonic() - began)
+        yield from self._ended(child, current, time.monotonic() - began, late)
 
-    def _ended(self, child: int, current: int | None, took: float) -> Iterator[Result]:
+    def _ended(self, child: int, current: int | None, took: float, late: bool) -> Iterator[Result]:
         """End the process, and yield the case in which it hung or crashed."""
-        late = current is not None and took >= self.seconds
         if late:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGUSR1)  # it writes where it hangs to the output of the case
@@ -189,6 +194,11 @@ class Bench:
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == BROKEN:
             raise SystemExit(f"the generator of case {current} failed, see above")
         if current is None:
+            return
+        killed = not late and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if killed and current not in self._killed:
+            # only the kernel, short of memory, and other programs send it: a finding if it comes again
+            self._killed.add(current)
             return
         place = self.place(current)
         if not (place.root / "tmp").exists():  # it ended at the last moment; it is run again

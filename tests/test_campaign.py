@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,12 @@ import noisylabels
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from campaign.cases import GENERATORS, Place, load_generators  # noqa: E402
+from campaign.cases import GENERATORS, Case, Generator, Place, load_generators  # noqa: E402
 from campaign.draw import Draw  # noqa: E402
 from campaign.kills import compared  # noqa: E402
 from campaign.oracle import fingerprint, judge  # noqa: E402
+from campaign.patience import Limit, waited  # noqa: E402
+from campaign.running import Bench  # noqa: E402
 from campaign.table import COLUMNS, markdown  # noqa: E402
 
 if not sys.platform.startswith("linux"):
@@ -93,6 +97,43 @@ def test_the_oracle_finds_by_files(place: Place):
     wanted += ("left behind: .labels", "half-written: t.json", "half-written: t.csv", "memory: 2.0 GB")
     assert len(lines) == len(wanted)
     assert [word for word in wanted if not any(line.startswith(word) for line in lines)] == []
+
+
+def test_a_limit_does_not_count_waiting_for_a_processor(monkeypatch):
+    process = os.getpid()
+    assert all(seconds >= 0 for seconds in waited(process).values())
+    monkeypatch.setattr("campaign.patience.waited", lambda _: {"new": 3.0})
+    assert 0 < Limit(process, 1.0).left() <= 1
+    late = Limit(process, 0.2)
+    time.sleep(0.3)
+    assert 1.6 < late.left() < 1.8  # at most ten times the limit
+    monkeypatch.setattr("campaign.patience.waited", lambda _: {})
+    assert late.left() < 0
+
+
+@pytest.mark.parametrize(("times", "found"), [(1, ()), (2, ("ended by signal 9",))])
+def test_a_case_that_was_killed_is_run_again(tmp_path: Path, times: int, found: tuple[str, ...]):
+    """Another program on the machine, or too little memory for all of them, is no finding."""
+
+    def call() -> int:
+        count = len(list(tmp_path.glob("killed*")))
+        if count < times:
+            (tmp_path / f"killed{count}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    (tmp_path / "work" / "base").mkdir(parents=True)
+    bench = Bench(tmp_path / "work", 1, [Generator("killed", lambda draw, place: Case(call=call), 1.0)])
+    (result,) = bench.run([7])
+    assert (result.number, result.outcome.findings) == (7, found)
+
+
+def test_a_case_that_hangs_is_found(tmp_path: Path):
+    (tmp_path / "base").mkdir()
+    hung = Generator("hung", lambda draw, place: Case(call=lambda: time.sleep(600)), 1.0)
+    (result,) = Bench(tmp_path, 1, [hung], seconds=1.0).run([0])
+    assert result.outcome.findings == ("no end within the time limit",)
+    assert "test_campaign.py" in result.outcome.output  # where it hangs
 
 
 def test_other_results_after_a_kill_are_found(place: Place):
