@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from campaign import reached
 from campaign.cases import load_generators
@@ -50,52 +51,63 @@ def main() -> int:
     began = time.monotonic()
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     coverage = given.coverage and given.coverage.absolute()
+    if coverage and given.first == 0:
+        reached.clear(coverage)
     imports = reached.start(coverage) if coverage else None
     import_everything()
     reached.stop(imports)
     work = Path(tempfile.mkdtemp(prefix="noisylabels-campaign-"))
-    counts, before = _earlier(given)
+    counts, known = _earlier(given)
+    before = known.get("minutes", 0.0)
     last = given.first
     try:
         named = given.only if given.series == "cases" else ()
         bench = Bench(work, given.seed, load_generators(named), given.seconds, coverage)
         bench.only = given.only
         bench.make_bases()
+        sound = reached.shares(coverage) if coverage and given.first == 0 else known.get("sound", {})
         if given.case is not None:
             return _one(bench, given)
         for done, (name, result) in enumerate(_all(bench, given, began)):
             _report(result, given, counts, name)
             last = max(last, result.number + 1)
             if done % 100 == 99:  # what ends the campaign early loses little
-                _write(given, counts, before + (time.monotonic() - began) / 60, last)
+                _write(given, counts, before + (time.monotonic() - began) / 60, last, sound)
     finally:
         if not given.keep:
             shutil.rmtree(work, ignore_errors=True)
     done, valid, found = (f"{counts.total(column):,}" for column in ("cases", "valid", "findings"))
     print(f"{done} cases, {valid} of them valid, {found} findings, next --first {last}")
-    _write(given, counts, before + (time.monotonic() - began) / 60, last, ended=True)
+    _write(given, counts, before + (time.monotonic() - began) / 60, last, sound, ended=True)
     return 1 if counts.findings else 0
 
 
-def _earlier(given: argparse.Namespace) -> tuple[Counts, float]:
-    """Return the counts and the minutes of the campaign that this call goes on with, if it does."""
+def _earlier(given: argparse.Namespace) -> tuple[Counts, dict[str, Any]]:
+    """Return the counts and the record of the campaign that this call goes on with, if it does."""
     file = None if given.out is None else given.out.with_suffix(".json")
     if file is None or not file.exists():
-        return Counts(), 0.0
+        return Counts(), {}
     known = json.loads(file.read_text())
     same = (known["seed"], known["series"], known["next"]) == (given.seed, given.series, given.first)
     if not same or known["only"] != given.only or given.first == 0:
-        return Counts(), 0.0
+        return Counts(), {}
     counts = Counts(known["rows"])
     counts.findings = known["findings"]
-    return counts, known["minutes"]
+    return counts, known
 
 
-def _write(given: argparse.Namespace, counts: Counts, minutes: float, last: int, ended: bool = False) -> None:
+def _write(
+    given: argparse.Namespace,
+    counts: Counts,
+    minutes: float,
+    last: int,
+    sound: reached.Rows,
+    ended: bool = False,
+) -> None:
     """Write the table of a campaign, and with coverage what it has reached."""
     shares = reached.shares(given.coverage.absolute()) if given.coverage and ended else {}
     if given.out is None:
-        print(reached.markdown(shares) if shares else "", end="")
+        print(reached.markdown(sound, shares) if shares else "", end="")
         return
     about = {
         "title": "Campaign of damaged files, kills and faults",
@@ -106,6 +118,7 @@ def _write(given: argparse.Namespace, counts: Counts, minutes: float, last: int,
         "minutes": minutes,
         "machine": machine(),
         "next": last,
+        "sound": sound,
         "coverage": shares,
     }
     write(given.out, about, counts)

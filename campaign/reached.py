@@ -37,6 +37,10 @@ READERS = (
 """Files of the package that read what a user or another program wrote."""
 
 
+Rows = dict[str, dict[str, int]]
+"""Of each room: lines, those reached, branches, those taken."""
+
+
 def start(file: Path) -> Any:
     """Return a started recorder that writes a part of the record beside `file`."""
     import coverage
@@ -44,6 +48,12 @@ def start(file: Path) -> Any:
     found = coverage.Coverage(data_file=str(file), data_suffix=True, branch=True, source=[str(_package())])
     found.start()
     return found
+
+
+def clear(file: Path) -> None:
+    """Remove the record of an earlier campaign."""
+    for path in (file, *file.parent.glob(f"{file.name}.*")):
+        path.unlink(missing_ok=True)
 
 
 def stop(recorder: Any) -> None:
@@ -59,13 +69,13 @@ def _package() -> Path:
     return Path(noisylabels.__file__).parent
 
 
-def shares(file: Path) -> dict[str, dict[str, int]]:
+def shares(file: Path) -> Rows:
     """Return of each room the statements and branches of its readers, and how many of them were reached."""
     import coverage
 
     record = coverage.Coverage(data_file=str(file), branch=True, source=[str(_package())])
     record.combine([str(path) for path in file.parent.glob(f"{file.name}.*")], keep=True)
-    rows: dict[str, dict[str, int]] = {}
+    rows: Rows = {}
     for path in sorted(_package().rglob("*.py")):
         name = path.relative_to(_package()).as_posix()
         if not any(fnmatch.fnmatch(name, pattern) for pattern in READERS):
@@ -79,14 +89,21 @@ def shares(file: Path) -> dict[str, dict[str, int]]:
     return rows
 
 
-def markdown(rows: dict[str, dict[str, int]]) -> str:
-    """Return the shares as a table."""
-    lines = ["| readers in | lines | reached | branches | taken |", "|---|---:|---:|---:|---:|"]
-    total = {key: sum(row[key] for row in rows.values()) for key in ("lines", "reached", "branches", "taken")}
-    for name, row in [*rows.items(), ("**all**", total)]:
-        reached, taken = (
-            f"{100 * row[part] / max(1, row[whole]):.1f} %"
-            for part, whole in (("reached", "lines"), ("taken", "branches"))
-        )
-        lines.append(f"| {name} | {row['lines']:,} | {reached} | {row['branches']:,} | {taken} |")
+def markdown(before: Rows, after: Rows) -> str:
+    """Return the shares before the cases, by sound files alone, and after them as a table."""
+    lines = [
+        "| readers in | lines | before | after | branches | before | after |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    total: Rows = {"**all**": {}}
+    for key in ("lines", "reached", "branches", "taken"):
+        total["**all**"][key] = sum(row[key] for row in after.values())
+    first = {key: sum(row[key] for row in before.values()) for key in ("reached", "taken")}
+    for name, row in [*after.items(), *total.items()]:
+        was = before.get(name, first)
+        cells = [name]
+        for part, whole in (("reached", "lines"), ("taken", "branches")):
+            shares = (100 * each[part] / max(1, row[whole]) for each in (was, row))
+            cells += [f"{row[whole]:,}", *(f"{share:.1f} %" for share in shares)]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])

@@ -23,7 +23,7 @@ from campaign.kills import compared  # noqa: E402
 from campaign.oracle import fingerprint, judge  # noqa: E402
 from campaign.patience import Limit, waited  # noqa: E402
 from campaign.running import Bench  # noqa: E402
-from campaign.table import COLUMNS, markdown  # noqa: E402
+from campaign.table import COLUMNS, main, markdown  # noqa: E402
 
 if not sys.platform.startswith("linux"):
     pytest.skip("the campaign watches processes as Linux shows them", allow_module_level=True)
@@ -165,5 +165,24 @@ def test_the_table_adds_up():
     rows = {name: dict.fromkeys(COLUMNS, k) for k, name in enumerate("abc")}
     about = {"title": "T", "command": "python -m campaign", "minutes": 3.0, "machine": "M"}
     text = markdown(about, rows)
-    assert "| **all** | " + " | ".join(["**3**"] * len(COLUMNS)) + " |" in text
-    assert "100 % of the cases" in text
+    assert "| **all** | 3 | 3 | 100 % | 3 | 3 | 3 | 3 |" in text
+    assert "| c | 2 | 2 | 100 % | 2 | 2 | 2 | 2 |" in text
+
+
+def test_campaigns_add_up_with_what_they_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = {"a": dict.fromkeys(COLUMNS, 2) | {"cases": 8}}
+    campaign = {"command": "python -m campaign --seed 1", "minutes": 3.2, "rows": rows}
+    reach = {"lines": 10, "branches": 4}
+    measured = {"sound": {"core": reach | {"reached": 5, "taken": 1}}}
+    measured |= {"coverage": {"core": reach | {"reached": 8, "taken": 2}}}
+    for name, each in {"x": campaign, "y": campaign | measured}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(each))
+    words = ["table", str(tmp_path / "x.json"), str(tmp_path / "y.json"), "--out", str(tmp_path / "z")]
+    monkeypatch.setattr(sys, "argv", words)
+    main()
+    text = (tmp_path / "z.md").read_text()
+    assert "| **all** | 16 | 4 | 25 % | 4 | 4 | 4 | 4 |" in text
+    assert "| `python -m campaign --seed 1` | 8 | 2 | 2 | 3 |" in text
+    assert "| core | 10 | 50.0 % | 80.0 % | 4 | 25.0 % | 50.0 % |" in text
+    assert "| **all** | 10 | 50.0 % | 80.0 % | 4 | 25.0 % | 50.0 % |" in text
+    assert len(json.loads((tmp_path / "z.json").read_text())["campaigns"]) == 2
