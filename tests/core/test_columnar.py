@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,22 @@ def test_parts_whose_labels_have_no_type_in_common(tmp_path, shape, records):
         InputError, match=r"the labels of .*set.npz are of the types int64 and .*, expected one"
     ):
         load(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize("shape", [(2**62, 2**62, 2), (2**63 - 1,), (2**61, 8), (1000,), (-3,), (-1, -1)])
+@pytest.mark.parametrize("how", [{}, {"mapped": True}, {"writable": True}])
+def test_a_shape_beyond_the_file_is_one_line(tmp_path, shape, how):
+    with (tmp_path / "a.npy").open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(24))
+    with warnings.catch_warnings(record=True) as warned:  # NumPy warns where its product overflows
+        warnings.simplefilter("always")
+        with pytest.raises(InputError, match=r"a\.npy cannot be read as a NumPy file") as error:
+            read_array(tmp_path / "a.npy", **how)
+    assert warned == []
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize(

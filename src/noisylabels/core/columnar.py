@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -278,6 +280,8 @@ def read_array(
     try:
         check_regular(path)
         if mapped or writable:
+            with open_file(path) as file:
+                _check_size(file)
             return _with_characters(np.lib.format.open_memmap(path, mode="c" if writable else "r"))
         with open_file(path) as file:  # opened here, because np.load leaves a damaged archive open
             if name is None:
@@ -295,6 +299,7 @@ def read_array(
 def next_array(file: BinaryIO, where: Path | str) -> np.ndarray:
     """Return the array in the format of .npy at the place of an open file; see `read_array` for errors."""
     try:
+        _check_size(file)
         return _with_characters(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
     except Exception as error:  # a damaged header can raise anything
         _damaged(where, error)
@@ -313,6 +318,21 @@ def array_header(file: Any, where: Path | str) -> tuple[tuple[int, ...], np.dtyp
         return shape, dtype
     except Exception as error:  # a damaged header can raise anything
         _damaged(where, error)
+
+
+def _check_size(file: BinaryIO) -> None:
+    """Raise a `ValueError` if the array at the place of an open file claims more bytes than follow.
+
+    NumPy computes with 64 bits, which a hostile shape overflows.
+    """
+    began = file.tell()
+    shape, dtype = array_header(file, file.name)
+    first = file.tell()
+    there = file.seek(0, os.SEEK_END) - first
+    file.seek(began)
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed > there and not dtype.hasobject:
+        raise ValueError(f"its shape {shape} takes {claimed:,} bytes, and {there:,} follow")
 
 
 def _with_characters(array: np.ndarray) -> np.ndarray:
