@@ -185,10 +185,20 @@ def compared(job: Job, place: Place, code: int | None, sound: Sound) -> list[str
     if code != 0:
         return [f"it does not finish after the disturbance: exit code {code}"]
     try:
-        return (
-            []
-            if job.results(place) == sound.results
-            else ["results differ from those of the undisturbed run"]
-        )
+        found = difference(job.results(place), sound.results)
+        return [f"results differ from those of the undisturbed run: {found}"] if found else []
     except Exception as error:  # a file is missing or cannot be read
         return [f"results cannot be read: {type(error).__name__}: {error}"]
+
+
+def difference(now: Any, sound: Any, where: str = "") -> str:
+    """Return where two results differ first, and how; "" if they are equal."""
+    if now == sound:
+        return ""
+    if isinstance(now, dict) and isinstance(sound, dict):
+        parts = [(key, now.get(key), sound.get(key)) for key in dict.fromkeys([*sound, *now])]
+    elif isinstance(now, list) and isinstance(sound, list) and len(now) == len(sound):
+        parts = [(str(at), *pair) for at, pair in enumerate(zip(now, sound, strict=True))]
+    else:
+        return f"{where or 'the whole'} is {str(now)[:100]!r}, not {str(sound)[:100]!r}"
+    return next((found for key, *pair in parts if (found := difference(*pair, f"{where}/{key}"))), where)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from campaign.cases import GENERATORS, Case, Generator, Place, load_generators  # noqa: E402
 from campaign.draw import Draw  # noqa: E402
-from campaign.kills import compared  # noqa: E402
+from campaign.kills import compared, difference  # noqa: E402
 from campaign.oracle import fingerprint, judge  # noqa: E402
 from campaign.patience import Limit, waited  # noqa: E402
 from campaign.running import Bench  # noqa: E402
@@ -142,8 +142,20 @@ def test_other_results_after_a_kill_are_found(place: Place):
 
     job = Job("count", (), lambda place: len(list(place.inside.iterdir())))
     assert compared(job, place, 0, Sound(0, 1.0)) == []
-    assert compared(job, place, 0, Sound(1, 1.0)) == ["results differ from those of the undisturbed run"]
+    (line,) = compared(job, place, 0, Sound(1, 1.0))
+    assert line == "results differ from those of the undisturbed run: the whole is '0', not '1'"
     assert "does not finish" in compared(job, place, 2, Sound(0, 1.0))[0]
+
+
+def test_a_difference_is_named():
+    sound = {"a": ["x", [{"loss": 1.0}, {"loss": 2.0}]], "b": [1]}
+    assert difference(sound, sound) == ""
+    assert (
+        difference({"a": ["x", [{"loss": 1.0}, {"loss": 3.0}]], "b": [1]}, sound)
+        == "/a/1/1/loss is '3.0', not '2.0'"
+    )
+    assert difference({"b": [1]}, sound).startswith("/a is 'None', not ")
+    assert difference(sound | {"b": [1, 2]}, sound) == "/b is '[1, 2]', not '[1]'"
 
 
 def test_a_number_gives_the_same_case_again(tmp_path: Path):

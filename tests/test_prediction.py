@@ -170,6 +170,15 @@ def test_weights_with_a_flipped_bit_are_refused(copied):
     load_model(path, "cpu")
 
 
+def test_the_same_model_gives_the_same_bytes(finished, tmp_path):
+    model = load_model(finished, "cpu")
+    _, test = load_sets(load_config(None, **SETTINGS))
+    files = [tmp_path / str(k) for k in range(8)]
+    for file in files:
+        save_model(file, model.model, model.shape, test)
+    assert len({file.read_bytes() for file in files}) == 1
+
+
 @pytest.mark.parametrize("change", ["a class", "the exponent"])
 def test_a_changed_header_is_refused(copied, change):
     path = copied / "model.safetensors"
@@ -193,15 +202,16 @@ def test_weights_of_another_run_are_refused(copied, finished, tmp_path):
         load_model(copied, "cpu")
     recorded = json.loads((finished / "result.json").read_text())["weights"]
     with safe_open(finished / "model.safetensors", framework="pt") as file:
-        assert file.metadata()["sha256"] == recorded
+        assert json.loads(file.metadata()["noisylabels"])["sha256"] == recorded
 
 
 def test_a_run_of_an_earlier_version_has_no_checksum(copied, finished):
     path = copied / "model.safetensors"
     with safe_open(path, framework="pt") as file:
-        metadata = {"noisylabels": file.metadata()["noisylabels"]}
+        header = json.loads(file.metadata()["noisylabels"])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    save_file(weights, path, metadata=metadata)
+    del header["sha256"]
+    save_file(weights, path, metadata={"noisylabels": json.dumps(header)})
     result = json.loads((copied / "result.json").read_text())
     del result["weights"]
     (copied / "result.json").write_text(json.dumps(result))
@@ -258,6 +268,7 @@ def test_a_file_that_claims_a_huge_model_is_refused_without_memory(copied, claim
         header = json.loads(file.metadata()["noisylabels"])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     header["shape"] |= CLAIMS[claim]
+    del header["sha256"]
     save_file(weights, path, metadata={"noisylabels": json.dumps(header)})
     (copied / "result.json").unlink()  # it names the weights that were trained
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -68,6 +68,7 @@ class About(_Model, total=False):
     encoder: dict[str, Any]  # `Encoder.of_json` checks it
     embedding: _Embedding
     images: Images
+    sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +101,17 @@ class SavedModel:
     digest: str = ""
 
 
-_HEADER, _DIGEST = "noisylabels", "sha256"  # keys of the metadata
+_HEADER = "noisylabels"  # the one key of the metadata: safetensors writes several in a random order
+_DIGEST = "sha256"
 _FITTED = "frozen encoder:"  # before the names of an encoder's tensors; a module's names have no colon
 
 
-def digest_of(weights: Mapping[str, Tensor], header: str) -> str:
-    """Return the sha256 of named tensors on the CPU and of the text of a header, in hexadecimal."""
+def digest_of(weights: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """Return the sha256 of tensors on the CPU and of a header without its own, in hexadecimal."""
     import torch
 
-    sha = hashlib.sha256(header.encode())
+    about = {name: value for name, value in header.items() if name != _DIGEST}
+    sha = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(weights):
         value = weights[name].contiguous()
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -150,10 +153,9 @@ def save_model(
     # clones, because a user-defined model may share one tensor under two names, and the file format may not
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     weights |= {f"{_FITTED}{name}": value.clone() for name, value in getattr(train, "fitted", {}).items()}
-    text = json.dumps(header)
-    digest = digest_of(weights, text)
+    digest = header[_DIGEST] = digest_of(weights, header)
     with atomic_replace(path) as temporary:  # not safetensors' save_file, so that a full disk raises OSError
-        temporary.write_bytes(save(weights, metadata={_HEADER: text, _DIGEST: digest}))
+        temporary.write_bytes(save(weights, metadata={_HEADER: json.dumps(header)}))
     return digest
 
 
@@ -168,16 +170,17 @@ def read_model(path: Path) -> SavedModel:
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            text, digest = metadata[_HEADER], metadata.get(_DIGEST, "")
+            text = (file.metadata() or {})[_HEADER]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     except (SafetensorError, OSError, KeyError, ValueError):
         raise damaged(path) from None
-    if digest and digest != digest_of(weights, text):
+    found = parse_json(text, path, _AGAIN)
+    header = checked(found, About, path, _AGAIN)
+    digest = header.get(_DIGEST, "")
+    if digest and digest != digest_of(weights, found):
         raise InputError(
             f"{path} is damaged: its weights do not match their checksum; restore it, or {_AGAIN}"
         )
-    header = checked(parse_json(text, path, _AGAIN), About, path, _AGAIN)
     shape = header["shape"] | {"image_size": tuple(header["shape"]["image_size"])}
     names, mean, std = (tuple(header[name]) for name in ("class_names", "mean", "std"))
     inputs = (shape["channels"], *shape["image_size"])  # of a table: (1, 1, columns)
