@@ -125,6 +125,7 @@ TABLES = {
 MEASURED = {
     "audit": "docs/measured-audit.md",
     "calibration": "docs/measured-features.md",
+    "campaign": "docs/measured-campaign.md",
     "clean": "docs/measured-clean-accuracy.md",
     "costs": "docs/methods/README.md",
     "data": "docs/measured-speed-data.md",
