@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from noisylabels.audit.probability_files import read_probs
 from noisylabels.core.checks import InputError
 from noisylabels.core.positions import NO_ORDER, Positions, separate
 from noisylabels.data.features import feature_set
@@ -207,3 +208,18 @@ def embed_like(source, rows):
     from noisylabels.data.features import embedded
 
     return embedded(source, torch.from_numpy(np.ascontiguousarray(rows)), {"name": "own", "of": "examples"})
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.tsv", "f.parquet", "lists.parquet"])
+def test_a_file_without_rows_is_one_line(name, tmp_path):
+    if name.endswith(".parquet"):
+        kind = pa.list_(pa.float32()) if name.startswith("lists") else pa.float32()
+        pq.write_table(pa.table({"id": pa.array([], pa.string()), "a": pa.array([], kind)}), tmp_path / name)
+    else:
+        (tmp_path / name).write_text("id,a\n".replace(",", "\t" if name.endswith("tsv") else ","))
+    for read in (
+        lambda: read_embeddings(tmp_path / name, [part([0, 1])], lambda _: None),
+        lambda: read_probs(tmp_path / name, ("a", "b"), IDS[:2]),
+    ):
+        with pytest.raises(InputError, match=rf"{name} has no rows; add lines below the heading"):
+            read()

@@ -20,7 +20,7 @@ from noisylabels.core.files import check_file
 from noisylabels.core.labels import INTEGER
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_keys import UNNAMED, row_key
-from noisylabels.core.tables import ROLES, TABLES, Table, find_column, read_table, texts
+from noisylabels.core.tables import ROLES, TABLES, Table, check_rows, find_column, read_table, texts
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.noise_rate import NETWORK
 
@@ -94,7 +94,7 @@ def read_probs(
         probs = _of_array(path, len(class_names), len(ids), name)
         at = _by_order(path, len(probs), positions, len(ids), name)
         return GivenProbs(CheckedProbs(_taken(probs, at), lambda i: f"{path}, row {at[i]}"))
-    table = read_table(path)
+    table = check_rows(read_table(path))
     layout = saved_probs.layout_of(path)
     if layout is not None:
         return _of_audit(layout, table, class_names, ids, name, notes, positions, known)

@@ -236,6 +236,8 @@ def arrow_cells(column: Any) -> np.ndarray | str:
     if listed and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         if column.null_count:
             return "lists, some of them missing"
+        if not len(column):
+            return np.zeros((0, 0))
         lengths = pc.unique(pc.list_value_length(column)).to_pylist()
         if len(lengths) != 1:
             return f"lists of {min(lengths)} to {max(lengths)} numbers"

@@ -205,6 +205,14 @@ class Table:
         return "{}, {}".format(*self.place(number))
 
 
+def check_rows(table: Table) -> Table:
+    """Return a table, or raise an `InputError` if it has no rows."""
+    cells = table.read(0) if table.names else ""
+    if not isinstance(cells, str) and not len(cells):
+        raise InputError(f"{table.source} has no rows; add lines below the heading")
+    return table
+
+
 def read_table(path: Path) -> Table:
     """Read a file of named columns by its suffix: .csv, .tsv, .parquet, .npy or .npz.
 

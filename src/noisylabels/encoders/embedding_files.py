@@ -20,7 +20,7 @@ from noisylabels.core.columnar import CHECKED, array_names, read_array
 from noisylabels.core.files import atomic_replace, check_file, check_target, file_digest
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_keys import row_key
-from noisylabels.core.tables import ROLES, Table, find_column, read_table, texts
+from noisylabels.core.tables import ROLES, Table, check_rows, find_column, read_table, texts
 from noisylabels.data.features import Examples, FeatureSet
 
 SUFFIXES = (".npy", ".npz", ".parquet", ".csv", ".tsv")
@@ -135,7 +135,7 @@ def _of_arrays(path: Path, note: Note) -> Embeddings:
 
 
 def _of_table(path: Path, parts: Sequence[Examples], note: Note) -> Embeddings:
-    table = read_table(path)
+    table = check_rows(read_table(path))
     notes: list[str] = []
     ids, places, key = None, None, None
     for role in ("id", "index"):
