@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,15 @@ def together(campaigns: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def portable(campaign: dict[str, Any]) -> dict[str, Any]:
+    """Return a campaign without the output of its findings and the folders of the machine that they name."""
+    kept = ("repeat", "generator", "words", "findings")
+    found = [{name: finding[name] for name in kept} for finding in campaign.get("findings", [])]
+    for finding in found:
+        finding["findings"] = [re.sub(r"/[^\s:']*/", "", line) for line in finding["findings"]]
+    return campaign | {"findings": found}
+
+
 def machine() -> str:
     """Return the processor's name and the versions that matter."""
     from noisylabels.core.process import processor
@@ -135,7 +145,7 @@ def main() -> None:
     parser.add_argument("campaigns", type=Path, nargs="+", metavar="CAMPAIGN.json")
     parser.add_argument("--out", type=Path, required=True, help="write OUT.md and OUT.json")
     given = parser.parse_args()
-    campaigns = [json.loads(path.read_text()) for path in given.campaigns]
+    campaigns = [portable(json.loads(path.read_text())) for path in given.campaigns]
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.with_suffix(".json").write_text(json.dumps({"campaigns": campaigns}, indent=1) + "\n")
     given.out.with_suffix(".md").write_text(together(campaigns))

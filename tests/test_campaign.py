@@ -185,6 +185,8 @@ def test_the_table_adds_up():
 def test_campaigns_add_up_with_what_they_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rows = {"a": dict.fromkeys(COLUMNS, 2) | {"cases": 8}}
     campaign = {"command": "python -m campaign --seed 1", "minutes": 3.2, "rows": rows}
+    finding = {"repeat": "r", "generator": "a", "words": [], "findings": ["warning: /home/x/lib/a.py:7: W"]}
+    campaign["findings"] = [finding | {"output": "/home/x"}]
     reach = {"lines": 10, "branches": 4}
     measured = {"sound": {"core": reach | {"reached": 5, "taken": 1}}}
     measured |= {"coverage": {"core": reach | {"reached": 8, "taken": 2}}}
@@ -198,4 +200,5 @@ def test_campaigns_add_up_with_what_they_reach(tmp_path: Path, monkeypatch: pyte
     assert "| `python -m campaign --seed 1` | 8 | 2 | 2 | 3 |" in text
     assert "| core | 10 | 50.0 % | 80.0 % | 4 | 25.0 % | 50.0 % |" in text
     assert "| **all** | 10 | 50.0 % | 80.0 % | 4 | 25.0 % | 50.0 % |" in text
-    assert len(json.loads((tmp_path / "z.json").read_text())["campaigns"]) == 2
+    made = json.loads((tmp_path / "z.json").read_text())["campaigns"]
+    assert [each["findings"] for each in made] == [[finding | {"findings": ["warning: a.py:7: W"]}]] * 2
