@@ -120,6 +120,8 @@ TABLES = {
     "digits-composites": "docs/measured-digits.md",
     "frozen": "docs/measured-frozen.md",
     "noise": "docs/measured-noise.md",
+    "weights-digits": "docs/measured-weights.md",
+    "weights-frozen": "docs/measured-weights.md",
 }
 
 MEASURED = {
