@@ -46,6 +46,8 @@ class StudyCommand:
     """as in `noisylabels train`"""
     device: str | None = None
     """as in `noisylabels train`"""
+    record: str | None = None
+    """as in `noisylabels train`"""
     labels: str | None = None
     """file of human annotations, for a study that needs one"""
     set: tuple[str, ...] = ()
@@ -89,6 +91,7 @@ class StudyCommand:
         from noisylabels.study.grid import read_flags
 
         given = {"data": self.data, "data_root": self.data_root, "device": self.device}
+        given |= {"record": self.record}
         return read_flags(self.set) | {name: value for name, value in given.items() if value is not None}
 
     def _cells(self) -> tuple[Study, list[Cell], Store]:

@@ -65,6 +65,9 @@ class Subject:
     method: str = "standard"
     """training method: standard, elr, "elr(lambda_=3,beta=0.9)", "coteaching(forget_rate=0.4)", ...; see
     `noisylabels list methods`; FILE.py:CLASS or MODULE:CLASS stands for your own method"""
+    record: str = "none"
+    """none, or dynamics: record gradients, steps, predictions and sharpness, for clean and noisy labels; also
+    "dynamics(stride=5,sharpness_epochs=10)"; training stays the same"""
     train_share: float = 1.0
     """share of each class's training examples to train on, the same examples for every seed; the test set
     stays whole"""
@@ -89,7 +92,7 @@ class RunConfig(Settings, Subject):
         Subject.__post_init__(self)
 
 
-NOT_IDENTITY = ("out", "data_root", "download", *HOW)
+NOT_IDENTITY = ("out", "data_root", "download", "record", *HOW)
 """Settings of where and how a run is executed, not of what it computes; they do not enter its id."""
 
 FIRST_SETTINGS = frozenset(

@@ -38,6 +38,8 @@ FILES = (
     "method.json",
     "history.jsonl",
     "checkpoint.pt",
+    "dynamics.parquet",
+    "dynamics-examples.parquet",
     "model.safetensors",
     "result.json",
 )

@@ -14,6 +14,7 @@ from noisylabels.core.files import check_file, file_digest, real_path
 from noisylabels.core.user_code import code_file
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import RunConfig, canonical_id, has_texts, is_table
+from noisylabels.experiment.recording import check_record
 from noisylabels.experiment.table_settings import canonical_names
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class ResolvedRun:
         from noisylabels.models.catalog import check_model
 
         check_model(self.config.model)
+        check_record(self.config.record)
         _ = self.files, self.device
 
 

@@ -23,6 +23,7 @@ from noisylabels.experiment.folder import (
     start_folder,
 )
 from noisylabels.experiment.machine_use import RecordMachineUse
+from noisylabels.experiment.recording import missing_recording, recorders, write_recordings
 from noisylabels.experiment.reporter import Announce, Reporter, ReportProgress, Silent, begin
 from noisylabels.experiment.resolve import ResolvedRun, resolve
 from noisylabels.experiment.sets import corrupted, trained_on
@@ -125,6 +126,8 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
         check_files(out, resolved.code_files)
         state = "is done" if finished.status == "done" else "has failed"
         reporter.note(f"{out} {state} already; remove it to run again")
+        if missing_recording(resolved.config.record, out):
+            reporter.note(f"{out} was run without --record {resolved.config.record}; remove it to record it")
         with contextlib.suppress(OSError):  # a read-only folder
             remove_leftovers(out)
     return finished
@@ -187,6 +190,7 @@ def _run_alone(
     model = build_model(**shape, seed=config.seed)  # raises before anything is chosen
     augment = default_augment(config.data, train) if config.augment == "auto" else config.augment
 
+    recorded = recorders(config.record)
     before = chosen = chosen_before(out)
     if config.features == AUTO and train.inputs.ndim == 4:  # no encoder is right for these images
         config = dataclasses.replace(config, table_recipe="")
@@ -262,6 +266,7 @@ def _run_alone(
                     Announce(reporter, what),
                     ReportProgress(reporter),
                     use,
+                    *recorded,
                     *trackers,
                     PauseWhen(lambda: signals() or stop()),
                 ],
@@ -281,6 +286,7 @@ def _run_alone(
             history.write(out / "history.jsonl")  # missing if no epoch has ended
             result |= {"status": "failed", "message": str(error)}
     use.write()
+    write_recordings(recorded if history.rows else [], out)
     if result["status"] == "done":
         power = (chosen or {}).get("power")
         result["weights"] = save_model(out / "model.safetensors", model, shape, train, power)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noisylabels.training.history import History
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from noisylabels.data.loader import Batch, Batches
+    from noisylabels.training.method import Method
 
 
 class Stop(enum.Enum):
@@ -33,8 +38,68 @@ class StepResult(NamedTuple):
     loss: Tensor  # (), detached
 
 
+@dataclass(frozen=True)
+class RunStart:
+    """The facts about a run that a callback is given before the first step. Tensors are on the device.
+
+    Args:
+        method: the method, on the device, with its networks and its loss.
+        given: int64, (N,): the given labels of the whole training set.
+        true: int64, (N,): the true labels, -1 for an image of no class; None if they are unknown.
+        positions: int64, (n,): positions of the examples that are trained on, ascending.
+        num_classes: K.
+        epochs, steps: of the run, and steps per epoch.
+        seed: the run's seed.
+        batches: returns unaugmented batches of the examples at some positions, in this order.
+        note: shows the user a message.
+    """
+
+    method: Method
+    given: Tensor
+    true: Tensor | None
+    positions: Tensor
+    num_classes: int
+    epochs: int
+    steps: int
+    seed: int
+    batches: Callable[[Tensor], Batches]
+    note: Callable[[str], None]
+
+
+class Probe(ABC):
+    """Measures one update from the inside, where its graph and its gradients are.
+
+    A probe must leave the update as it is: it draws no random numbers and changes no gradient.
+    """
+
+    @abstractmethod
+    def before_backward(self, value: Tensor, logits: Tensor, batch: Batch, scale: float) -> None:
+        """Look at the loss () and the logits (B, K) of a step, whose graph must be retained.
+
+        The backward pass multiplies the loss by `scale`, which is 1 except in float16.
+        """
+
+    @abstractmethod
+    def after_backward(self, scale: float) -> None:
+        """Look at the gradients in ``parameter.grad``: those of the loss times `scale`, before clipping."""
+
+    @abstractmethod
+    def after_update(self) -> None:
+        """Look at the updated weights."""
+
+
 class Callback:
     """Follows a training run. Every hook does nothing unless a subclass overrides it."""
+
+    def on_start(self, start: RunStart) -> None:
+        """Handle the start of a run, before its first step and before saved state is restored."""
+
+    def probe(self, step: int) -> Probe | None:
+        """Return a probe of the next step, the `step`-th of the run (from 0), or None.
+
+        A step with a probe is not replayed from a CUDA graph; the others are.
+        """
+        return None
 
     def on_epoch_start(self, epoch: int) -> None:
         """Handle the start of `epoch` (from 1); a resumed run calls it again for the epoch it resumes."""

@@ -22,10 +22,10 @@ from noisylabels.core.device import pick_device
 from noisylabels.core.interrupt import Interrupted
 from noisylabels.core.rng import derive_seed
 from noisylabels.data.features import Examples
-from noisylabels.data.loader import Batches, Timed
+from noisylabels.data.loader import Batch, Batches, Timed
 from noisylabels.models.normalization import normalization_of
 from noisylabels.noise.labels import NoisyLabels
-from noisylabels.training.callbacks import Callback, StepResult, Stop
+from noisylabels.training.callbacks import Callback, RunStart, StepResult, Stop
 from noisylabels.training.capture import Captured, CudaGraphs, is_static
 from noisylabels.training.checkpoint import check_same, load_checkpoint, save_checkpoint
 from noisylabels.training.fine_tuning import Body, freeze_statistics
@@ -156,6 +156,10 @@ class _Run:
         self.loss_constants = constants
         self.made_for = to_dict(use, HOW) | data.identity | {"weights": weighing} | method.identity()
         self.made_for["loss"] = loss_name(method.loss)
+        self.probing = [each for each in self.callbacks if type(each).probe is not Callback.probe]
+        begun = _run_start(method, data, use, self.steps, self.epochs, self.note)
+        for callback in self.callbacks:
+            callback.on_start(begun)
 
     def _updater(self) -> tuple[Updater, Callable[..., tuple[Tensor, Tensor]]]:
         """Return the updater, and the callable that updates: itself, or its recording on a GPU."""
@@ -212,7 +216,7 @@ class _Run:
         source = Timed(self.data.batches.epoch(self.epoch, start=self.done))
         for batch in source:
             self.method.set_progress((self.epoch + self.done / self.steps) / self.epochs)
-            value, logits = self.update(batch, learning_rate(use, self.epoch, self.done / self.steps))
+            value, logits = self.step(batch, learning_rate(use, self.epoch, self.done / self.steps))
             self.running.add(batch.positions, value, logits)
             self.done += 1
             step = StepResult(
@@ -232,6 +236,18 @@ class _Run:
         self.train_seconds += _now(self.device) - began
         self.data_seconds += source.take()
         self.check_finite()
+
+    def step(self, batch: Batch, lr: float) -> tuple[Tensor, Tensor]:
+        """Update the weights once; a step that a callback probes is not replayed from a recording."""
+        place = self.epoch * self.steps + self.done
+        probes = [probe for each in self.probing if (probe := each.probe(place)) is not None]
+        if not probes or self.method.fitted:
+            return self.update(batch, lr)
+        self.updater.probes = probes
+        try:
+            return self.updater(batch, lr)
+        finally:
+            self.updater.probes = []
 
     def end_epoch(self) -> None:
         """Evaluate, add a row to the history, and write history and checkpoint if due."""
@@ -388,6 +404,34 @@ def _setup(data: TrainingData, use: Settings, steps: int, device: torch.device) 
         seed=use.seed,
         device=device,
         evaluation_batches=data.unaugmented,
+    )
+
+
+def _run_start(
+    method: Method,
+    data: TrainingData,
+    use: Settings,
+    steps: int,
+    epochs: int,
+    note: Callable[[str], None],
+) -> RunStart:
+    given = data.all_given
+    true = None
+    if data.true is not None:
+        true = given.clone()
+        true[data.kept] = data.true
+    device = data.batches.device
+    return RunStart(
+        method=method,
+        given=given.to(device),
+        true=true.to(device) if true is not None else None,
+        positions=data.kept.to(device),
+        num_classes=data.num_classes,
+        epochs=epochs,
+        steps=steps,
+        seed=use.seed,
+        batches=lambda positions: data.unaugmented(positions=positions.cpu()),
+        note=note,
     )
 
 

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
+from noisylabels.training.callbacks import Probe
 from noisylabels.training.method import Method, ParameterGroup, trainable
 from noisylabels.training.optim import IMPLEMENTATION, build_optimizer, check_restored
 from noisylabels.training.settings import Settings
@@ -52,6 +53,7 @@ class Updater:
             for name, found in _by_optimizer(groups, settings).items()
         ]
         self._checked = False
+        self.probes: list[Probe] = []  # of the next update: the loop sets them
         if capturable:
             for group in self._groups():
                 group["lr"] = torch.tensor(float(group["lr"]), device=device)
@@ -107,7 +109,12 @@ class Updater:
         for group in self._groups():  # as `zero_grad` does, without its tenth of a millisecond
             for parameter in group["params"]:
                 parameter.grad = None
+        scale = self.scaler.get_scale() if self.probes else 1.0
+        for probe in self.probes:
+            probe.before_backward(value, logits, batch, scale)
         self.scaler.scale(value).backward()
+        for probe in self.probes:
+            probe.after_backward(scale)
         # a gradient scaler refuses an optimizer none of whose parameters had a gradient in this step
         used = [optimizer for optimizer in self.optimizers if _has_gradient(optimizer)]
         if self.l1 or self.clip:
@@ -123,6 +130,8 @@ class Updater:
         for optimizer in used:
             self.scaler.step(optimizer)
         self.scaler.update()
+        for probe in self.probes:
+            probe.after_update()
         for average in self.averages:
             average.update()
         return value.detach(), logits.detach()
