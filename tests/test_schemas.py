@@ -270,6 +270,7 @@ DOCUMENTS = {
 }
 
 FAST: dict[str, Any] = {"data": "digits", "noise": "symmetric:0.4", "loss": "ce", "model": "mlp"}
+FAST |= {"record": "dynamics(stride=1)"}
 FAST |= {"width": 0.1, "epochs": 2, "batch_size": 512, "device": "cpu", "ema": 0.5, "validation": 0.1}
 SEARCH: dict[str, Any] = FAST | {"epochs": 1}
 
@@ -402,12 +403,21 @@ def exported(path: Path) -> None:
         raise InputError(notes[0])
 
 
+def recorded(path: Path) -> None:
+    from noisylabels.training.dynamics import read_dynamics, read_examples
+
+    read_dynamics(path.parent)
+    read_examples(path.parent)
+
+
 TABLES = {
     "labels of an audit": Document("audit/labels.parquet", audited, "audit"),
     "neighbors of an audit": Document("audit/neighbors.parquet", audited, "audit"),
     "probabilities out of fold": Document("audit/probs.parquet", audited, "audit", open=("id", "index")),
     "probabilities in training": Document("audit/seen.parquet", audited, "audit", open=("id", "index")),
     "labels of a run": Document("run/labels.parquet", saved_labels, "run"),
+    "dynamics of a run": Document("run/dynamics.parquet", recorded, "run"),
+    "dynamics of the examples": Document("run/dynamics-examples.parquet", recorded, "run"),
     "exported file": Document("exported/rows.parquet", exported, "exported"),
 }
 

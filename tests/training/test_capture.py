@@ -142,6 +142,27 @@ def test_batches_of_another_size_go_through_the_plain_step_between_replays(model
     assert (update.recorder.warmed, update.recorder.recorded) == (WARM_STEPS, 1)
 
 
+def test_probed_steps_are_plain_ones_between_replays(model):
+    from noisylabels.training.dynamics.gradients import GradientProbe
+    from noisylabels.training.dynamics.sums import Sums
+
+    update, told = captured(model())
+    plain, sums = made(model()), Sums()
+    probe = GradientProbe(update.updater.method.networks[0], None, sums)
+    for number, batch in enumerate(batches(11)):
+        if number % 4 == 2:  # as the loop does
+            update.updater.probes = [probe]
+            update.updater(batch, 0.1)
+            update.updater.probes = []
+        else:
+            update(batch, 0.1)
+        plain(batch, 0.1)
+        assert_equal(update.updater, plain)
+    assert (update.recorder.warmed, update.recorder.recorded) == (WARM_STEPS, 1)
+    assert sums.mean("relative_step") > 0
+    assert told == []
+
+
 def test_a_replay_reads_and_writes_where_the_recording_did(model):
     update, _ = captured(model())
     results = [update(batch, 0.1) for batch in batches(6)]

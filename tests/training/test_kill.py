@@ -26,6 +26,7 @@ FLAGS = [
     *("--loss", "nce+auto*mae"),  # a loss whose rule learns from the batches
     *("--epochs", "10", "--batch-size", "32", "--lr", "0.02", "--momentum", "0.9", "--ema", "0.99"),
     *("--augment", "crop:1", "--checkpoint-minutes", "0.0001", "--device", "cpu"),
+    *("--record", "dynamics(stride=4,sharpness_epochs=5)"),
 ]
 
 
@@ -102,7 +103,8 @@ def assert_same_run(a: Path, b: Path) -> None:
     assert without_times(rows[0]) == without_times(rows[1])
     results = [json.loads((run / "result.json").read_text()) for run in (a, b)]
     assert without_times(results[0]) == without_times(results[1])
-    assert (a / "labels.parquet").read_bytes() == (b / "labels.parquet").read_bytes()
+    for name in ("labels.parquet", "dynamics.parquet", "dynamics-examples.parquet"):
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
     assert {file.name for file in a.iterdir()} == {file.name for file in b.iterdir()}
 
 
@@ -112,6 +114,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finish(out)
     assert sorted(file.name for file in out.iterdir()) == [
         "config.json",
+        "dynamics-examples.parquet",
+        "dynamics.parquet",
         "environment.json",
         "history.jsonl",
         "labels.parquet",

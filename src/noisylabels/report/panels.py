@@ -145,6 +145,8 @@ def lines(
     domain: Sequence[float] | None = None,
     width: int = WIDTH,
     ticks: Sequence[float] | None = None,
+    log: bool = False,
+    log_x: bool = False,
 ) -> Panel:
     """Return lines over a numeric axis, each with a band for its spread if given.
 
@@ -158,13 +160,16 @@ def lines(
         domain: of the y axis; by default the range of the rows.
         width: in a file.
         ticks: of the x axis.
+        log, log_x: use a logarithmic y axis, or x axis; all values are then above 0.
     """
     altair = import_altair()
     scale = altair.Scale(domain=list(domain)) if domain else altair.Scale(zero=False)
+    scale = altair.Scale(type="log") if log else scale
+    kind = {"type": "log"} if log_x else {"zero": False}
     x = altair.X(
         "x:Q",
         title=x_title,
-        scale=altair.Scale(nice=False, zero=False, padding=8 if points else 0),
+        scale=altair.Scale(nice=False, padding=8 if points else 0, **kind),
         axis=altair.Axis(values=list(ticks), grid=False, format="~g")
         if ticks
         else altair.Axis(tickMinStep=1, grid=False),

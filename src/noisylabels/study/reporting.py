@@ -15,10 +15,11 @@ from noisylabels.report.page import Page, Section, page
 from noisylabels.report.panels import Figure
 from noisylabels.report.tables import Table, comma_separated, latex, markdown
 from noisylabels.report.theme import Theme, import_altair
-from noisylabels.study import figures, tables
+from noisylabels.study import dynamics, figures, tables
 from noisylabels.study.claims import Claim, claims_table, judge, judge_by_machine
 from noisylabels.study.plotting import TITLES, loss_family
 from noisylabels.study.results import Results
+from noisylabels.study.sweeps import learning_rates
 
 Block = Table | Figure
 FigureKind = Callable[[Results, Theme], Iterable[Figure]]
@@ -59,10 +60,13 @@ def write_report(
     theme = Theme(losses)
     parts = _distinct_names(
         [
-            _prefixed(section, f"{number}-", each.title) if len(results) > 1 else section
-            for number, each in enumerate(results, 1)
-            for section in (sections or study_sections)(each, theme, claims)
-            if section.text or section.blocks
+            *learning_rates(results, theme),
+            *(
+                _prefixed(section, f"{number}-", each.title) if len(results) > 1 else section
+                for number, each in enumerate(results, 1)
+                for section in (sections or study_sections)(each, theme, claims)
+                if section.text or section.blocks
+            ),
         ]
     )
     blocks = [block for section in parts for block in section.blocks]
@@ -139,6 +143,7 @@ def study_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ())
     tested = []
     if claims:
         tested = [claims_table(judge(claims, results), by_machine=judge_by_machine(claims, results))]
+    recorded = drawn(*dynamics.FIGURES)
     return [
         Section(
             "accuracy",
@@ -158,6 +163,12 @@ def study_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ())
             blocks=[*drawn(figures.spread), *tables.differences(results), *drawn(figures.ranks)],
         ),
         Section("tested", "Tests of claims", blocks=tested),  # the id "claims" is that of its table
+        Section(
+            "dynamics",
+            "Dynamics",
+            ["Gradients and predictions during training, recorded by --record dynamics."] * bool(recorded),
+            recorded,
+        ),
         Section("time", "Training time", blocks=drawn(figures.seconds)),
         Section("curves", "Learning curves", blocks=drawn(figures.learning_curves)),
         Section(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from noisylabels.methods.expression import STANDARD
 from noisylabels.study.exports import Damage, read_batches
 from noisylabels.study.families import Family, families
 from noisylabels.study.statistics import Summary, summarize
-from noisylabels.study.store import iter_rows
+from noisylabels.study.store import iter_runs
 from noisylabels.training.metrics import DEAD_RECALL
 
 SUBJECT = ("loss", "method", "noise", "seed")
@@ -65,6 +65,7 @@ class Run:
         machine: the GPU, or the processor and its number of threads.
         software: versions, in one line.
         alone: whether the run is known to have had the machine to itself.
+        folder: the run's folder; None for a run of an exported file.
     """
 
     run_id: str
@@ -77,6 +78,7 @@ class Run:
     machine: str = ""
     software: str = ""
     alone: bool = False
+    folder: Path | None = None
 
     @property
     def loss(self) -> str:
@@ -339,7 +341,7 @@ def read_results(sources: Sequence[str | Path], notes: list[str] | None = None) 
 
 
 def _runs_of_folder(folder: Path, damage: Damage) -> Iterator[Run]:
-    for row in iter_rows(folder, damage):
+    for where, row in iter_runs(folder, damage):
         history = row["history"]
         # a method or callback may add a column to some runs only, or only from some epoch on
         columns = dict.fromkeys(name for each in history for name in each if name not in NOT_CURVES)
@@ -350,7 +352,7 @@ def _runs_of_folder(folder: Path, damage: Damage) -> Iterator[Run]:
         except InputError as error:
             damage.faults.append(str(error))
             continue
-        yield run
+        yield replace(run, folder=where)
 
 
 def _runs_of_export(path: Path, damage: Damage) -> Iterator[Run]:

@@ -312,6 +312,12 @@ def read_rows(source: str | Path, notes: list[str] | None = None) -> list[dict[s
 
 def iter_rows(folder: Path, damage: Damage) -> Iterator[dict[str, Any]]:
     """Yield the rows of `read_rows` from a folder, one at a time; damaged ones are added to `damage`."""
+    for _, row in iter_runs(folder, damage):
+        yield row
+
+
+def iter_runs(folder: Path, damage: Damage) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folder and the row of each run below a folder, like `iter_rows`."""
     seen = set()
     for name in ("result.json", "failure.json"):  # a result takes precedence over a failure elsewhere
         for path in sorted(folder.rglob(name)):
@@ -324,7 +330,7 @@ def iter_rows(folder: Path, damage: Damage) -> Iterator[dict[str, Any]]:
                 continue
             if row["run_id"] not in seen:
                 seen.add(row["run_id"])
-                yield row
+                yield path.parent, row
 
 
 def row_of(out: Path) -> dict[str, Any]:

@@ -123,8 +123,8 @@ class GradientProbe(Probe):
                 self.sums.add("logit_share", "noisy", "", float((size * noisy).sum()) / whole)
         for part, mask in parts.items():
             counts = torch.bincount(bins[mask], minlength=BINS).tolist()
-            totals = torch.zeros(BINS, dtype=size.dtype, device=size.device)
-            totals = totals.index_add_(0, bins, size * mask).tolist()
+            empty = torch.zeros(BINS, dtype=size.dtype, device=size.device)
+            totals = empty.index_add_(0, bins, size * mask).tolist()
             for place, (count, total) in enumerate(zip(counts, totals, strict=True)):
                 key = bin_key(place)
                 self.sums.add("bin_examples", part, key, count)

@@ -22,7 +22,7 @@ from noisylabels.training.dynamics.sharpness import ITERATIONS, SLICE, largest_e
 from noisylabels.training.dynamics.sums import Entry, Sums
 
 STRIDE = 25
-"""Steps between two measured ones. A measured step costs about two and a half more, for its backward passes."""
+"""Steps between two measured ones. A measured step takes about two and a half times as long as others."""
 
 SAMPLE = 256
 """Examples on which sharpness is measured, the same throughout a run."""
@@ -121,7 +121,9 @@ class Dynamics(Callback):
             self.predictions.add(step.epoch, step.positions, step.logits)
         if self.gradients.unmeasurable and not self._told:
             self._told = True
-            self.start.note("gradients are not recorded: the loss of this method does not depend on its logits")
+            self.start.note(
+                "gradients are not recorded: the loss of this method does not depend on its logits"
+            )
 
     def on_epoch_end(self, row: dict[str, Any]) -> None:
         """Add the columns of the epoch to the history, and keep its entries."""

@@ -42,8 +42,8 @@ MEASURES = {
     "margin": "mean of p of the given label minus the largest p of another",
     "margin_share": "share of the examples per bin of the margin; key: its lower end",
     "learned_share": "share of the examples that were predicted as given in some epoch so far",
-    "forgetting_events": "mean number of times that an example predicted as given was no longer so an epoch later",
-    "sharpness": "largest eigenvalue of the Hessian of the loss on the sample, with given and with true labels",
+    "forgetting_events": "mean number of times that an example was forgotten: predicted as given, then not",
+    "sharpness": "largest eigenvalue of the Hessian of the sample's loss, with given and with true labels",
     "slice": "loss on the sample along a random direction; key: the place from -1 to 1",
 }
 """Measure -> what its values are."""

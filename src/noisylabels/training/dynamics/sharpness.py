@@ -117,4 +117,5 @@ def _direction(weights: Tensor, generator: torch.Generator) -> Tensor:
     line = torch.randn(weights.shape, generator=generator).to(weights)
     rows, sizes = (each.flatten(1).norm(dim=1) for each in (line, weights))
     factor = sizes / rows.clamp_min(torch.finfo(weights.dtype).tiny)
-    return line * factor.reshape(-1, *[1] * (weights.ndim - 1))
+    scaled: Tensor = line * factor.reshape(-1, *[1] * (weights.ndim - 1))
+    return scaled
