@@ -141,9 +141,11 @@ def index() -> str:
         "- **noise tolerance**: the noise rates up to which probability 1 for the true class is optimal.",
         "  Flips to one class are asymmetric noise. Beyond these rates the largest class of the optimum may",
         "  still be right: the optimum of `ce` is p = the label frequencies, so its largest class is the",
-        "  most frequent label at any rate.\n",
-        "| loss | name | kind | symmetric | asymmetric from | noise tolerance | range |",
-        "|---|---|---|---|---|---|---|",
+        "  most frequent label at any rate.",
+        "- **variation ratio**: by what factor the slope of the loss over p varies (Wang et al. 2025), while",
+        "  the other classes share 1 - p evenly; 1 is that of `mae`, and smaller is more robust.\n",
+        "| loss | name | kind | symmetric | asymmetric from | noise tolerance | variation ratio | range |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, entries in subjects().items():
         for entry in entries:
@@ -156,6 +158,7 @@ def index() -> str:
                 facts["symmetric"].partition(":")[0],
                 ("?" if times is None else share(times)) + (" \\*" if "other optima" in facts else ""),
                 facts["noise tolerance"].partition(", in theory")[0],
+                facts["variation ratio"].partition(":")[0],
                 facts["range"].partition(" for ")[0],
             ]
             lines.append(f"| {' | '.join(cells)} |")

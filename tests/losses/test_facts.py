@@ -9,6 +9,7 @@ import torch
 
 from noisylabels import losses
 from noisylabels.losses import LOSSES, PAPER, loss
+from noisylabels.losses.curve import curve, variation_ratio
 
 
 @pytest.fixture
@@ -151,3 +152,36 @@ def test_masked_classes_leave_blurry_and_piecewise_zero_finite():
         assert value == right
         assert torch.isfinite(right_slope).all()
         assert slope[0, 2] == 0
+
+
+RATIOS = {
+    "mae": 1.0,
+    "rce": 1.0,
+    "nmae": 1.0,
+    "taylor_ce(t=2)": 2.0,  # 1 + (1 - p)
+    "phuber_ce(tau=10)": 10.0,  # 1 / p for p > 1/10, else 10
+    "agce(a=0.6,q=0.6)": (1.6 / 0.6) ** 0.4,  # (a + p)^(q-1)
+    "aul(a=5.5,q=3)": (5.5 / 4.5) ** 2,  # (a - p)^(q-1)
+    "ael(a=2.5)": math.exp(1 / 2.5),  # exp(-p/a) / a
+    "mae+2*ael(a=2.5)": (2 + 0.8) / (2 + 0.8 * math.exp(-0.4)),
+    **dict.fromkeys(("ce", "fl", "gce", "js", "nce", "nce+mae", "mse"), math.inf),
+}
+
+
+@pytest.mark.parametrize("expression", RATIOS)
+def test_the_variation_ratio_is_that_of_the_derivative(expression):
+    assert variation_ratio(loss(expression)) == pytest.approx(RATIOS[expression], rel=1e-4)
+
+
+def test_the_variation_ratio_of_a_loss_of_the_whole_batch_is_unknown():
+    assert variation_ratio(loss("peer")) is None
+
+
+WEIGHTS = {"ce": lambda p: 1.0, "mae": lambda p: 2 * p, "gce(q=0.7)": lambda p: p**0.7, "nmae": lambda p: p / 9}
+
+
+@pytest.mark.parametrize("expression", WEIGHTS)
+def test_the_weight_of_the_gradient_relative_to_that_of_cross_entropy(expression):
+    drawn = curve(loss(expression), points=21)
+    expected = [WEIGHTS[expression](p) for p in drawn["p"]]
+    assert drawn["weight"] == pytest.approx(expected, rel=1e-9)

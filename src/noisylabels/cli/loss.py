@@ -68,6 +68,7 @@ class LossCommand:
                         ("p of the label", "p"),
                         ("value", "value"),
                         ("gradient by its logit", "gradient"),
+                        ("relative to that of ce", "weight"),
                     )
                 ]
                 if stage:

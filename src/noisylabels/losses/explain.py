@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from noisylabels.core.checks import InputError
 from noisylabels.losses.catalog import LOSSES
+from noisylabels.losses.curve import variation_ratio
 from noisylabels.losses.modules import Loss
 from noisylabels.losses.terms import Term
 
@@ -109,12 +110,22 @@ def _properties(loss: Loss, num_classes: int) -> dict[str, str]:
         else "no: its sum over the labels depends on the prediction",
         "asymmetric": asymmetric(times),
         "noise tolerance": noise_tolerance(times, even, num_classes),
+        "variation ratio": variation(variation_ratio(loss, num_classes)),
         **(
             {"other optima": "a prediction whose largest class is wrong can be equally good: use it in a sum"}
             if loss.unique_optimum(num_classes) is False
             else {}
         ),
     }
+
+
+def variation(ratio: float | None) -> str:
+    """Return a variation ratio in words."""
+    if ratio is None:
+        return "unknown: it depends on the whole batch"
+    if math.isinf(ratio):
+        return "unbounded: the slope over p grows without limit or vanishes"
+    return f"{ratio:.3g}: by this factor the slope over p varies; 1 is that of mae"
 
 
 def asymmetric(times: float | None) -> str:

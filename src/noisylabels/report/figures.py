@@ -66,7 +66,9 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
 
 
 def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes: int) -> Any:
-    """Return one column per loss, its value above its gradient, each on its own scale.
+    """Return one column per loss, its value above its gradient and its weight, each on its own scale.
+
+    The weight is the gradient relative to that of cross entropy.
 
     For losses that differ too much in size for the common axes of `loss_curves`: a loss and its forms, a sum
     and its parts.
@@ -78,9 +80,9 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
     if not curves:
         raise InputError("no curve to draw, expected one or more losses")
     panels = []
-    for key, axis in (("value", "value"), ("gradient", "gradient by its logit")):
+    for key, axis in (("value", "value"), ("gradient", "gradient by its logit"), ("weight", "gradient / ce's")):
         for name, curve in curves.items():
-            top = key == "value"
+            top, bottom = key == "value", key == "weight"
             rows = [{"p": p, key: number} for p, number in zip(curve["p"], curve[key], strict=True)]
             panels.append(
                 altair.Chart(altair.Data(values=rows))
@@ -88,9 +90,9 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
                 .encode(
                     x=altair.X(
                         "p:Q",
-                        title=None if top else "p of the label",
+                        title="p of the label" if bottom else None,
                         scale=altair.Scale(domain=[0, 1]),
-                        axis=altair.Axis(labels=not top, ticks=not top),
+                        axis=altair.Axis(labels=bottom, ticks=bottom),
                     ),
                     y=altair.Y(
                         f"{key}:Q",

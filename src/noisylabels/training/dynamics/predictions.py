@@ -42,6 +42,12 @@ class Predictions:
         self.true_forgotten = torch.zeros(n, **integers)  # type: ignore[call-overload]
         self.margin = torch.zeros(n, device=device)
         self.entropy = torch.zeros(n, device=device)
+        # positions of each part: clean and noisy labels, or all where these are unknown
+        self.parts = {"all": positions}
+        if self.noisy is not None:
+            noisy = self.noisy[positions]
+            self.parts = {"clean": positions[~noisy], "noisy": positions[noisy]}
+        self.parts = {part: at for part, at in self.parts.items() if len(at)}
         self._waiting: list[tuple[Tensor, Tensor]] = []
         self._waiting_examples = 0
 
@@ -81,9 +87,7 @@ class Predictions:
 
     def summarize(self, sums: Sums) -> None:
         """Add the epoch's entropy and margins, of all examples or of clean and noisy labels."""
-        for part, at in self.parts().items():
-            if not len(at):
-                continue
+        for part, at in self.parts.items():
             sums.add("entropy", part, "", float(self.entropy[at].mean()))
             margin = self.margin[at]
             sums.add("margin", part, "", float(margin.mean()))
@@ -93,13 +97,6 @@ class Predictions:
                 sums.add("margin_share", part, margin_key(place), count / len(at))
             sums.add("learned_share", part, "", float((self.learned[at] > NEVER).double().mean()))
             sums.add("forgetting_events", part, "", float(self.forgotten[at].double().mean()))
-
-    def parts(self) -> dict[str, Tensor]:
-        """Return the positions of each part: clean and noisy labels, or all where these are unknown."""
-        if self.noisy is None:
-            return {"all": self.positions}
-        noisy = self.noisy[self.positions]
-        return {"clean": self.positions[~noisy], "noisy": self.positions[noisy]}
 
     def examples(self) -> dict[str, Any]:
         """Return one array per column of the table of examples, see `recording.EXAMPLE_COLUMNS`."""

@@ -1,0 +1,199 @@
+"""Write the tables of docs/dynamics.md from the runs of two studies on the digits.
+
+    noisylabels study run benchmarks/studies/dynamics.toml
+    noisylabels study run benchmarks/studies/dynamics-lr.toml
+    python benchmarks/dynamics_table.py
+
+It writes results/dynamics: runs.json, one row per run with the numbers that the tables average, and table.md.
+Accuracies are those of the last epoch; the test set selects nothing, except that the table of learning rates
+names the rate with the best test accuracy, which shows what a rate could give.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from noisylabels.core.files import write_text
+from noisylabels.losses.curve import variation_ratio
+from noisylabels.losses.expression import loss as parse
+from noisylabels.study.recordings import Recording
+from noisylabels.study.results import Run, read_results
+
+EARLY = 5
+"""The epoch at which the share of learned examples is shown."""
+
+LAST = 10
+"""Epochs at the end over which a measurement is averaged."""
+
+
+@dataclass
+class Options:
+    """Choose which runs to read and where the results go."""
+
+    runs: Path = Path("runs/dynamics")
+    """folder of the study dynamics"""
+    rates: Path = Path("runs/dynamics-lr")
+    """folder of the study dynamics-lr"""
+    out: Path = Path("results/dynamics")
+    """folder for the results"""
+
+
+def main(options: Options) -> None:
+    """Read the runs and write the results."""
+    rows = [_row(run) for each in read_results([options.runs]) for run in each.done]
+    swept = [_swept(run) for each in read_results([options.rates]) for run in each.done]
+    rows.sort(key=lambda row: (row["noise"], row["loss"], row["seed"]))
+    swept.sort(key=lambda row: (row["lr"], row["loss"], row["seed"]))
+    write_text(options.out / "runs.json", _json({"runs": rows, "rates": swept}))
+    noises = sorted({row["noise"] for row in rows}, reverse=True)
+    parts = [_dynamics([row for row in rows if row["noise"] == noise], noise) for noise in noises]
+    text = "\n".join([*parts, _rates(swept)])
+    write_text(options.out / "table.md", text)
+    print(text)
+
+
+def _json(found: dict[str, list[dict[str, Any]]]) -> str:
+    lists = [
+        f'  "{name}": [\n' + ",\n".join(f"    {json.dumps(r)}" for r in rows) + "\n  ]"
+        for name, rows in found.items()
+    ]
+    return "{\n" + ",\n".join(lists) + "\n}\n"
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """Return the numbers of a run of the study dynamics."""
+    assert run.folder is not None
+    recording = Recording(run.folder)
+    examples = recording.examples
+    noisy = examples["noisy"]
+
+    def learned(part: np.ndarray, column: str = "learned", by: float = np.inf) -> float:
+        first = examples[column][part]
+        return float(((first > 0) & (first <= by)).mean())
+
+    share, step = run.curves["noisy_logit_share"], run.curves["relative_step"]
+    dead = (run.recall <= 0.01).sum(axis=1)
+    sharp = [run.curves[name][~np.isnan(run.curves[name])] for name in ("sharpness", "sharpness_true")]
+    return {
+        "loss": run.loss,
+        "noise": run.noise,
+        "seed": run.seed,
+        "run_id": run.run_id,
+        "accuracy": run.last("test_accuracy"),
+        "best_accuracy": float(run.curves["test_accuracy"].max()),
+        "memorized": run.last("memorized"),
+        "learned_early": learned(~noisy, by=EARLY),
+        "never_learned": 1 - learned(~noisy),
+        "forgotten_clean": float(examples["forgotten"][~noisy].mean()),
+        "true_class_lost": float(examples["true_forgotten"][noisy].mean()),
+        "step_first": float(step[0]),
+        "share_first": float(share[0]),
+        "share_last": float(np.nanmean(share[-LAST:])),
+        "cosine_last": float(np.nanmean(run.curves["noisy_cosine"][-LAST:])),
+        "weight_share_last": float(np.nanmean(run.curves["noisy_weight_share"][-LAST:])),
+        "dead_early": int(dead[EARLY - 1]),
+        "dead_last": int(dead[-1]),
+        "sharpness": float(sharp[0][-1]),
+        "sharpness_true": float(sharp[1][-1]),
+        "entropy_clean": _last(recording, "entropy", "clean"),
+        "margin_noisy": _last(recording, "margin", "noisy"),
+    }
+
+
+def _last(recording: Recording, measure: str, part: str) -> float:
+    series = recording.series(measure, part)
+    assert series is not None
+    return float(series.values[series.epochs == series.epochs.max()].mean())
+
+
+def _swept(run: Run) -> dict[str, Any]:
+    """Return the numbers of a run of the study dynamics-lr."""
+    names = ("lr", "weight_decay")
+    step, share = run.curves["relative_step"], run.curves["noisy_logit_share"]
+    return {"loss": run.loss, "noise": run.noise, "seed": run.seed, "run_id": run.run_id} | {
+        **{name: run.config[name] for name in names},
+        "accuracy": run.last("test_accuracy"),
+        "memorized": run.last("memorized"),
+        "step_first": float(step[0]),
+        "share_last": float(np.nanmean(share[-LAST:])),
+    }
+
+
+Shown = Callable[[Sequence[float]], str]
+
+
+def _percent(values: Sequence[float]) -> str:
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{spread}"
+
+
+def _number(digits: str) -> Shown:
+    return lambda values: f"{statistics.mean(values):{digits}}"
+
+
+COLUMNS: dict[str, tuple[str, Shown]] = {
+    "accuracy": ("test accuracy", _percent),
+    "memorized": ("noisy labels memorized", _percent),
+    "learned_early": (f"clean labels learned by epoch {EARLY}", _percent),
+    "forgotten_clean": ("times a clean label is forgotten", _number(".2f")),
+    "step_first": ("relative step, epoch 1", _number(".1e")),
+    "share_first": ("noisy share, epoch 1", _percent),
+    "share_last": (f"noisy share, last {LAST} epochs", _percent),
+    "cosine_last": (f"cosine, last {LAST} epochs", _number(".2f")),
+    "dead_early": (f"dead classes, epoch {EARLY}", _number(".1f")),
+    "sharpness": ("sharpness, given labels", _number(".2g")),
+    "sharpness_true": ("sharpness, true labels", _number(".2g")),
+}
+"""Number of a run -> head of its column, and how its values are shown."""
+
+
+def _order(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    from noisylabels.losses import PAPER
+
+    there = {row["loss"] for row in rows}
+    yield from (loss for loss in PAPER if loss in there)
+
+
+def _dynamics(rows: Sequence[dict[str, Any]], noise: str) -> str:
+    """Return the table of one noise."""
+    heads = ["loss", "variation ratio", *(head for head, _ in COLUMNS.values())]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    counts = set()
+    for loss in _order(rows):
+        found = [row for row in rows if row["loss"] == loss]
+        counts.add(len(found))
+        ratio = variation_ratio(parse(loss))
+        cells = [show([row[name] for row in found]) for name, (_, show) in COLUMNS.items()]
+        lines.append(f"| {loss} | {ratio:.3g} | {' | '.join(cells)} |")
+    n = "–".join(map(str, sorted({min(counts), max(counts)})))
+    return f"`{noise}`, n = {n}:\n\n" + "\n".join(lines) + "\n"
+
+
+def _rates(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table of accuracies by learning rate, the best rate of each loss in bold."""
+    rates = sorted({row["lr"] for row in rows})
+    lines = [f"| loss | {' | '.join(f'lr {rate:g}' for rate in rates)} |", "|---" * (len(rates) + 1) + "|"]
+    counts = set()
+    for loss in _order(rows):
+        values = {
+            rate: [row["accuracy"] for row in rows if (row["loss"], row["lr"]) == (loss, rate)]
+            for rate in rates
+        }
+        counts |= {len(each) for each in values.values()}
+        best = max(rates, key=lambda rate: statistics.mean(values[rate]))
+        cells = [f"**{_percent(v)}**" if rate == best else _percent(v) for rate, v in values.items()]
+        lines.append(f"| {loss} | {' | '.join(cells)} |")
+    n = "–".join(map(str, sorted({min(counts), max(counts)})))
+    return f"`{rows[0]['noise']}`, n = {n}, lr × weight decay constant:\n\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
