@@ -177,7 +177,12 @@ def test_the_variation_ratio_of_a_loss_of_the_whole_batch_is_unknown():
     assert variation_ratio(loss("peer")) is None
 
 
-WEIGHTS = {"ce": lambda p: 1.0, "mae": lambda p: 2 * p, "gce(q=0.7)": lambda p: p**0.7, "nmae": lambda p: p / 9}
+WEIGHTS = {
+    "ce": lambda p: 1.0,
+    "mae": lambda p: 2 * p,
+    "gce(q=0.7)": lambda p: p**0.7,
+    "nmae": lambda p: p / 9,
+}
 
 
 @pytest.mark.parametrize("expression", WEIGHTS)

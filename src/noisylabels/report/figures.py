@@ -80,7 +80,8 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
     if not curves:
         raise InputError("no curve to draw, expected one or more losses")
     panels = []
-    for key, axis in (("value", "value"), ("gradient", "gradient by its logit"), ("weight", "gradient / ce's")):
+    axes = {"value": "value", "gradient": "gradient by its logit", "weight": "gradient / ce's"}
+    for key, axis in axes.items():
         for name, curve in curves.items():
             top, bottom = key == "value", key == "weight"
             rows = [{"p": p, key: number} for p, number in zip(curve["p"], curve[key], strict=True)]

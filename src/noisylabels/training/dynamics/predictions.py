@@ -18,6 +18,9 @@ MARGIN_BINS = 20
 
 NEVER = 0
 
+LOWEST = -1e4
+"""Logarithm in place of that of a probability of 0, which does not enter the entropy."""
+
 
 class Predictions:
     """Follows the predictions that training makes for each example, one per epoch.
@@ -52,8 +55,10 @@ class Predictions:
         self._waiting_examples = 0
 
     def add(self, epoch: int, positions: Tensor, logits: Tensor) -> None:
-        """Add the logits (B, K) of a step of `epoch` (from 1), which are copied."""
-        self._waiting.append((positions.clone(), logits.clone()))
+        """Add the logits (B, K) of a step of `epoch` (from 1)."""
+        if logits.device.type == "cuda":  # a replayed step writes the next ones into the same memory
+            positions, logits = positions.clone(), logits.clone()
+        self._waiting.append((positions, logits))
         self._waiting_examples += len(positions)
         if self._waiting_examples >= AT_ONCE:
             self.flush(epoch)
@@ -71,7 +76,7 @@ class Predictions:
         own = p.gather(1, given[:, None])[:, 0]
         others = p.scatter(1, given[:, None], -1.0).amax(1)
         self.margin[at] = own - others
-        self.entropy[at] = -torch.xlogy(p, p).sum(1)
+        self.entropy[at] = -(p * log_p.clamp_min(LOWEST)).sum(1)
         predicted = logits.argmax(1)
         hit, before = predicted == given, self.hit[at]
         _first(self.learned, at, hit, epoch)

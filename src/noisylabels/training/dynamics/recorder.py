@@ -21,7 +21,7 @@ from noisylabels.training.dynamics.recording import write_recording
 from noisylabels.training.dynamics.sharpness import ITERATIONS, SLICE, largest_eigenvalue, loss_slice
 from noisylabels.training.dynamics.sums import Entry, Sums
 
-STRIDE = 50
+STRIDE = 100
 """Steps between two measured ones. A measured step takes about two and a half times as long as others."""
 
 SAMPLE = 256
