@@ -117,6 +117,7 @@ def test_the_loss_of_ones_own_goes_into_a_study(tmp_path: Path, monkeypatch: pyt
 
 TABLES = {
     "digits": "docs/measured-digits.md",
+    "dynamics": "docs/dynamics.md",
     "digits-composites": "docs/measured-digits.md",
     "frozen": "docs/measured-frozen.md",
     "noise": "docs/measured-noise.md",
@@ -133,6 +134,7 @@ MEASURED = {
     "data": "docs/measured-speed-data.md",
     "default": "docs/measured-default-loss.md",
     "duplicates": "docs/measured-audit.md",
+    "dynamics": "docs/record-dynamics.md",
     "equal": "docs/measured-speed-training.md",
     "estimate": "docs/measured-noise-estimates.md",
     "features": "docs/measured-features.md",

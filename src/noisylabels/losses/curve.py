@@ -79,8 +79,8 @@ def variation_ratio(loss: Loss, num_classes: int = 10) -> float | None:
 
     ``v = max_p |dL/dp| / min_p |dL/dp|`` over p in [0, 1], while the other classes share 1 - p evenly. For a
     plain loss, which depends on p only, this is the ratio of Wang et al.: a smaller one means more
-    robustness, and 1 is that of the mean absolute error. It is inf for a slope that is unbounded or vanishes, as that of
-    cross entropy, 1/p; and None for a loss that depends on the whole batch.
+    robustness, and 1 is that of the mean absolute error. It is inf for a slope that is unbounded or vanishes,
+    as that of cross entropy, 1/p; and None for a loss that depends on the whole batch.
 
     Source: Wang et al. 2025, "Variation-bounded loss for noise-tolerant learning", arXiv 2511.12143 (the
     definition, after its abstract and summaries).
