@@ -12,6 +12,7 @@ names the rate with the best test accuracy, which shows what a rate could give.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -139,20 +140,27 @@ def _number(digits: str) -> Shown:
     return lambda values: f"{statistics.mean(values):{digits}}"
 
 
-COLUMNS: dict[str, tuple[str, Shown]] = {
+Columns = dict[str, tuple[str, Shown]]
+
+WHAT: Columns = {
     "accuracy": ("test accuracy", _percent),
+    "best_accuracy": ("highest in any epoch", _percent),
     "memorized": ("noisy labels memorized", _percent),
     "learned_early": (f"clean labels learned by epoch {EARLY}", _percent),
+    "never_learned": ("never learned", _percent),
     "forgotten_clean": ("times a clean label is forgotten", _number(".2f")),
+    "dead_early": (f"dead classes, epoch {EARLY}", _number(".1f")),
+}
+WHY: Columns = {
     "step_first": ("relative step, epoch 1", _number(".1e")),
     "share_first": ("noisy share, epoch 1", _percent),
     "share_last": (f"noisy share, last {LAST} epochs", _percent),
     "cosine_last": (f"cosine, last {LAST} epochs", _number(".2f")),
-    "dead_early": (f"dead classes, epoch {EARLY}", _number(".1f")),
     "sharpness": ("sharpness, given labels", _number(".2g")),
-    "sharpness_true": ("sharpness, true labels", _number(".2g")),
+    "sharpness_true": ("true labels", _number(".2g")),
+    "entropy_clean": ("entropy, clean labels", _number(".2f")),
 }
-"""Number of a run -> head of its column, and how its values are shown."""
+"""Number of a run -> head of its column, and how its values are shown, in two tables."""
 
 
 def _order(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -163,18 +171,26 @@ def _order(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _dynamics(rows: Sequence[dict[str, Any]], noise: str) -> str:
-    """Return the table of one noise."""
-    heads = ["loss", "variation ratio", *(head for head, _ in COLUMNS.values())]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    counts = set()
-    for loss in _order(rows):
-        found = [row for row in rows if row["loss"] == loss]
-        counts.add(len(found))
-        ratio = variation_ratio(parse(loss))
-        cells = [show([row[name] for row in found]) for name, (_, show) in COLUMNS.items()]
-        lines.append(f"| {loss} | {ratio:.3g} | {' | '.join(cells)} |")
-    n = "–".join(map(str, sorted({min(counts), max(counts)})))
-    return f"`{noise}`, n = {n}:\n\n" + "\n".join(lines) + "\n"
+    """Return the two tables of one noise."""
+    tables = []
+    for columns in (WHAT, WHY):
+        heads = ["loss", *(head for head, _ in columns.values())]
+        heads += ["variation ratio"] if columns is WHY else []
+        lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        for loss in _order(rows):
+            found = [row for row in rows if row["loss"] == loss]
+            cells = [show([row[name] for row in found]) for name, (_, show) in columns.items()]
+            if columns is WHY:
+                ratio = variation_ratio(parse(loss))
+                cells.append("unbounded" if ratio is None or math.isinf(ratio) else f"{ratio:.3g}")
+            lines.append(f"| {loss} | {' | '.join(cells)} |")
+        tables.append("\n".join(lines) + "\n")
+    counts = {sum(row["loss"] == loss for row in rows) for loss in _order(rows)}
+    return f"`{noise}`, {_n(counts)}:\n\n" + "\n".join(tables)
+
+
+def _n(counts: set[int]) -> str:
+    return "n = " + " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def _rates(rows: Sequence[dict[str, Any]]) -> str:
@@ -191,8 +207,7 @@ def _rates(rows: Sequence[dict[str, Any]]) -> str:
         best = max(rates, key=lambda rate: statistics.mean(values[rate]))
         cells = [f"**{_percent(v)}**" if rate == best else _percent(v) for rate, v in values.items()]
         lines.append(f"| {loss} | {' | '.join(cells)} |")
-    n = "–".join(map(str, sorted({min(counts), max(counts)})))
-    return f"`{rows[0]['noise']}`, n = {n}, lr × weight decay constant:\n\n" + "\n".join(lines) + "\n"
+    return f"`{rows[0]['noise']}`, {_n(counts)}, lr × weight decay constant:\n\n" + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
