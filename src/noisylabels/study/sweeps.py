@@ -37,9 +37,19 @@ def _figure(rates: dict[float, Results], noise: str, theme: Theme) -> Figure | N
     panels = []
     for title, measure in MEASURES:
         rows = [row for loss in losses for row in _rows(rates, measure, loss, noise)]
-        axes = {"x_title": "learning rate", "y_title": title, "ticks": sorted(rates)}
         if rows:
-            panels.append(lines(title, rows, theme, losses, points=True, log_x=True, **axes))
+            panel = lines(
+                title,
+                rows,
+                theme,
+                losses,
+                x_title="learning rate",
+                y_title=title,
+                points=True,
+                ticks=sorted(rates),
+                log_x=True,
+            )
+            panels.append(panel)
     if not panels:
         return None
     first = next(iter(rates.values()))
