@@ -49,11 +49,12 @@ class Options:
 
 def main(options: Options) -> None:
     """Read the runs and write the results."""
-    rows = [_row(run) for each in read_results([options.runs]) for run in each.done]
-    swept = [_swept(run) for each in read_results([options.rates]) for run in each.done]
-    rows.sort(key=lambda row: (row["noise"], row["loss"], row["seed"]))
-    swept.sort(key=lambda row: (row["lr"], row["loss"], row["seed"]))
-    write_text(options.out / "runs.json", _json({"runs": rows, "rates": swept}))
+    recorded, sweep = (
+        [run for each in read_results([path]) for run in each.done] for path in (options.runs, options.rates)
+    )
+    rows = sorted(map(_row, recorded), key=lambda row: (row["noise"], row["loss"], row["seed"]))
+    swept = sorted(map(_swept, sweep), key=lambda row: (row["lr"], row["loss"], row["seed"]))
+    write_text(options.out / "runs.json", _json([*recorded, *sweep], {"runs": rows, "rates": swept}))
     noises = sorted({row["noise"] for row in rows}, reverse=True)
     parts = [_dynamics([row for row in rows if row["noise"] == noise], noise) for noise in noises]
     text = "\n".join([*parts, _rates(swept)])
@@ -61,12 +62,15 @@ def main(options: Options) -> None:
     print(text)
 
 
-def _json(found: dict[str, list[dict[str, Any]]]) -> str:
-    lists = [
-        f'  "{name}": [\n' + ",\n".join(f"    {json.dumps(r)}" for r in rows) + "\n  ]"
-        for name, rows in found.items()
-    ]
-    return "{\n" + ",\n".join(lists) + "\n}\n"
+def _json(runs: Sequence[Run], found: dict[str, list[dict[str, Any]]]) -> str:
+    """Return the rows of both studies, and what their runs share, as JSON with one line per row."""
+    own = ("loss", "noise", "seed", "lr", "weight_decay", "out", "data_root", "record")
+    config = {name: value for name, value in runs[0].config.items() if name not in own}
+    head = {name: sorted({getattr(run, name) for run in runs}) for name in ("machine", "software")}
+    parts = [f'  "{name}": {json.dumps(value)}' for name, value in (head | {"config": config}).items()]
+    for name, rows in found.items():
+        parts.append(f'  "{name}": [\n' + ",\n".join(f"    {json.dumps(row)}" for row in rows) + "\n  ]")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _row(run: Run) -> dict[str, Any]:
