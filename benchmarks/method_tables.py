@@ -1,0 +1,317 @@
+"""Write the tables and the figure of docs/measured-methods.md from the runs in results/.
+
+    python benchmarks/method_tables.py
+
+The script trains nothing. It reads the exported studies hybrids-* and methods-*, whose files are in
+benchmarks/studies, writes each table into the document between its markers, <!-- NAME --> and <!-- /NAME -->,
+and draws the figure into results/methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from method_figure import figure
+from method_runs import HYBRID, LOSSES, METHODS, SUMS, Grid, read_grid
+
+from noisylabels.core.files import write_json, write_text
+from noisylabels.report.figure_files import draw
+from noisylabels.report.tables import Cell, Number, Table, markdown
+from noisylabels.study.statistics import Ranks, Summary, rank, summarize
+
+WIDTHS = {"digits": 1438, "features": 5000}
+"""Data -> number of training examples."""
+
+TITLES = {"digits": "the digits, mlp:512", "features": "features of a tenth of CIFAR-10, mlp:128"}
+
+
+@dataclass
+class Options:
+    """Choose where the runs are and where the tables go."""
+
+    results: Path = Path("results")
+    """folder with hybrids-digits/runs.parquet and the other exported studies"""
+    document: Path = Path("docs/measured-methods.md")
+    """the document with the markers"""
+
+
+def read(results: Path) -> dict[str, Grid]:
+    """Return the runs of each data set, and of the digits with a convolutional network."""
+    grids = {
+        name: read_grid(
+            TITLES[name], n, [results / f"{study}-{name}" / "runs.parquet" for study in ("methods", "hybrids")]
+        )
+        for name, n in WIDTHS.items()
+    }
+    digits = WIDTHS["digits"]
+    grids["checks"] = read_grid("the digits", digits, [results / "methods-checks" / "runs.parquet"])
+    grids["cnn"] = read_grid(
+        "the digits, small-cnn", digits, [results / "hybrids-digits-cnn" / "runs.parquet"]
+    )
+    return grids
+
+
+def number(found: Summary | None, *, signed: bool = False) -> Cell:
+    """Return mean ± deviation in per cent."""
+    if found is None:
+        return None
+    deviation = None if found.deviation is None else 100 * found.deviation
+    return Number(100 * found.mean, deviation, n=found.n, signed=signed, digits=1)
+
+
+def interval(found: Summary) -> str:
+    """Return a mean difference in points with its 95 % interval, as in "+3.1 (+1.0 to +5.2)"."""
+    text = f"{100 * found.mean:+.1f}"
+    if found.low is not None and found.high is not None:
+        text += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return text.replace("-", "−")
+
+
+def runs_each(grid: Grid, cells: Sequence[tuple[str, str, str]]) -> str:
+    """Return the number of seeds of some (method, loss, noise) in words."""
+    counts = {len(grid.values(*cell)) for cell in cells} - {0}
+    return f"n = {min(counts)}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}"
+
+
+# Methods with cross entropy -----------------------------------------------------------------------------
+
+
+def networks(method: str) -> str:
+    """Return the cost of a method in steps of one network, relative to `standard`."""
+    if method == "coteaching":
+        return "2"
+    if method == "knn":
+        return "0"
+    return "1.25" if method == "relabel" else "1"
+
+
+def methods(name: str, grid: Grid) -> Table:
+    """Return the accuracy of each method with cross entropy, by noise, with its cost."""
+    noises = grid.noises(METHODS, ["ce"])
+    base = statistics.median(grid.seconds["standard"])
+    rows: list[list[Cell]] = []
+    for method in METHODS:
+        row: list[Cell] = [method, *(number(grid.summary(method, "ce", noise)) for noise in noises)]
+        ratio = statistics.median(grid.seconds[method]) / base
+        rows.append([*row, networks(method), f"{ratio:.1f}"])
+    rates = ", ".join(f"{100 * statistics.fmean(grid.rates[noise]):.1f} ({noise})" for noise in noises)
+    epochs = grid.config["epochs"]
+    return Table(
+        f"methods-{name}",
+        f"Methods with cross entropy: {grid.title}",
+        ["method", *noises, "steps", "seconds"],
+        rows,
+        f"Test accuracy of the last of {epochs} epochs ({grid.steps} steps), per cent, mean ± sample standard "
+        f"deviation, {runs_each(grid, [(m, 'ce', noise) for m in METHODS for noise in noises])} "
+        f"({grid.machine}, 1 thread). Noise rates, per cent: {rates}. Steps: passes of a network over a "
+        "batch, relative to standard; the audit of relabel included, estimates by nearest neighbors not. "
+        "Seconds: median training time, relative to standard, without the estimates, on a machine that other "
+        "programs used.",
+    )
+
+
+def ranked(grids: Mapping[str, Grid]) -> tuple[Ranks, list[str]]:
+    """Return the ranks of the methods over data sets and noises, and these settings."""
+    table: dict[str, dict[object, float]] = {method: {} for method in METHODS}
+    settings = []
+    for name in WIDTHS:
+        for noise in grids[name].noises(METHODS, ["ce"]):
+            settings.append(f"{name} {noise}")
+            for method in METHODS:
+                found = grids[name].summary(method, "ce", noise)
+                assert found is not None
+                table[method][name, noise] = found.mean
+    return rank(table), settings
+
+
+def ranks(grids: Mapping[str, Grid]) -> Table:
+    """Return the mean ranks of the methods."""
+    found, settings = ranked(grids)
+    assert found.critical is not None and found.p is not None
+    return Table(
+        "ranks",
+        "Mean ranks of the methods with cross entropy",
+        ["method", "mean rank"],
+        [[method, f"{mean:.1f}"] for method, mean in found.mean.items()],
+        f"1 is best. Over {found.settings} settings of data and noise, by the mean accuracy of the seeds: "
+        f"{', '.join(settings)}. Two methods differ at the level of 5 % if their mean ranks differ by more "
+        f"than {found.critical:.1f} (Nemenyi's critical difference; Friedman's test: p = {found.p:.1g}).",
+    )
+
+
+# Losses inside methods ----------------------------------------------------------------------------------
+
+
+def pooled(grid: Grid, method: str, other: str, noises: Sequence[str]) -> Summary:
+    """Return a difference of sums inside a method, per seed the mean over noises and the four sums.
+
+    Args:
+        grid: the runs.
+        method: the method.
+        other: "ce": minus cross entropy inside the method; "alone": minus the same sum without the method;
+            "best": minus the loss that is best without the method.
+        noises: noises.
+    """
+    values: dict[int, list[float]] = {}
+    for noise in noises:
+        for loss in SUMS:
+            first = grid.values(method, loss, noise)
+            against = {
+                "ce": (method, "ce"),
+                "alone": ("standard", loss),
+                "best": ("standard", grid.best(noise)),
+            }[other]
+            second = grid.values(*against, noise)
+            for seed in first.keys() & second.keys():
+                values.setdefault(seed, []).append(first[seed] - second[seed])
+    most = max(map(len, values.values()))
+    return summarize([statistics.fmean(each) for each in values.values() if len(each) == most])
+
+
+def answer(grids: Mapping[str, Grid]) -> Table:
+    """Return what a sum inside each method gains, over all sums and noises."""
+    rows: list[list[Cell]] = []
+    said = []
+    for name in WIDTHS:
+        grid = grids[name]
+        noises = grid.noises(HYBRID, LOSSES)
+        said.append(f"{name}: {', '.join(noises)}")
+        for method in HYBRID:
+            row: list[Cell] = [name, method, interval(pooled(grid, method, "ce", noises))]
+            if method == "standard":
+                rows.append([*row, None, None, None])
+                continue
+            row += [interval(pooled(grid, method, other, noises)) for other in ("alone", "best")]
+            beats = [beaten(grid, method, loss, noise) for noise in noises for loss in SUMS]
+            rows.append([*row, f"{sum(beats)} of {len(beats)}"])
+    return Table(
+        "answer",
+        "What a sum inside a method gains",
+        ["data", "method", "over ce inside", "over the sum alone", "over the best loss alone", "beats both"],
+        rows,
+        "Differences of test accuracy in points, paired by seed, with Student's 95 % interval: per seed the "
+        f"mean over the four sums ({', '.join(SUMS)}) and the noises ({'; '.join(said)}). Alone: by the "
+        "method standard; the best loss alone is the one of the six with the highest mean test accuracy under "
+        "that noise, chosen after the fact. Beats both: pairs of sum and noise that are above ce inside and "
+        "above the best loss alone, each with a 95 % interval above 0, without correction for the number of "
+        "comparisons.",
+    )
+
+
+def beaten(grid: Grid, method: str, loss: str, noise: str) -> bool:
+    """Return whether a loss inside a method beats both ce inside and the best loss alone, with intervals."""
+    against = [(method, "ce"), ("standard", grid.best(noise))]
+    lows = [grid.gain((method, loss), other, noise).low for other in against]
+    return all(low is not None and low > 0 for low in lows)
+
+
+def hybrids(name: str, grid: Grid) -> Table:
+    """Return for each noise and method the sum of highest mean, and what it gains."""
+    rows: list[list[Cell]] = []
+    for noise in grid.noises(HYBRID, LOSSES):
+        best = grid.best(noise)
+        for method in HYBRID:
+            means = {loss: found.mean for loss in SUMS if (found := grid.summary(method, loss, noise))}
+            loss = max(means, key=lambda each: means[each])
+            row: list[Cell] = [noise, method, number(grid.summary(method, "ce", noise)), loss]
+            row += [number(grid.summary(method, loss, noise))]
+            row += [interval(grid.gain((method, loss), (method, "ce"), noise))]
+            same = (method, loss) == ("standard", best)
+            row += [None if same else interval(grid.gain((method, loss), ("standard", best), noise))]
+            rows.append(row)
+    bests = ", ".join(f"{grid.best(noise)} ({noise})" for noise in grid.noises(HYBRID, LOSSES))
+    cells = [(m, loss, noise) for m in HYBRID for loss in LOSSES for noise in grid.noises(HYBRID, LOSSES)]
+    return Table(
+        f"hybrids-{name}",
+        f"The best sum inside each method: {grid.title}",
+        ["noise", "method", "ce inside", "best sum", "best sum inside", "over ce inside", "over the best alone"],
+        rows,
+        f"Test accuracy of the last epoch, per cent, mean ± sample standard deviation, {runs_each(grid, cells)}; "
+        "differences in points with Student's 95 % interval, paired by seed. The best sum is the one of four "
+        "with the highest mean test accuracy, so that its gains are optimistic. Best loss alone, by standard: "
+        f"{bests}.",
+    )
+
+
+def convolutional(grid: Grid) -> Table:
+    """Return the accuracies of the digits with a convolutional network, one run per cell."""
+    noises = grid.noises(HYBRID, LOSSES)
+    rows: list[list[Cell]] = [
+        [method, *(number(grid.summary(method, loss, noises[0])) for loss in LOSSES)] for method in HYBRID
+    ]
+    return Table(
+        "cnn",
+        f"The same with a convolutional network: {grid.title}, {noises[0]}",
+        ["method", *LOSSES],
+        rows,
+        f"Test accuracy of the last of {grid.config['epochs']} epochs, per cent; one run each.",
+    )
+
+
+def checks(grids: Mapping[str, Grid]) -> Table:
+    """Return methods that do badly with their defaults, beside other parameters."""
+    rows: list[list[Cell]] = []
+    noises = ("symmetric 0.4", "symmetric 0.8")
+    for method, loss in dict.fromkeys((method, loss) for method, loss, _ in grids["checks"].accuracy):
+        default = method.partition("(")[0]
+        for each, grid in ((default, grids["digits"]), (method, grids["checks"])):
+            if [each, loss] not in [row[:2] for row in rows]:
+                rows.append([each, loss, *(number(grid.summary(each, loss, noise)) for noise in noises)])
+    rows.sort(key=lambda row: (str(row[1]), str(row[0])))
+    return Table(
+        "checks",
+        "Other parameters",
+        ["method", "loss", *noises],
+        rows,
+        "The digits, mlp:512: test accuracy of the last epoch, per cent, mean ± sample standard deviation, "
+        f"{runs_each(grids['checks'], list(grids['checks'].accuracy))}.",
+    )
+
+
+def tables(grids: Mapping[str, Grid]) -> Iterator[Table]:
+    """Yield every table of the document."""
+    yield answer(grids)
+    for name in WIDTHS:
+        yield methods(name, grids[name])
+    yield ranks(grids)
+    for name in WIDTHS:
+        yield hybrids(name, grids[name])
+    yield checks(grids)
+    yield convolutional(grids["cnn"])
+
+
+def renewed(document: str, grids: Mapping[str, Grid]) -> str:
+    """Return the document with every table between its markers rebuilt from the runs."""
+    for table in tables(grids):
+        begin, end = f"<!-- {table.name} -->\n", f"\n<!-- /{table.name} -->"
+        before, marked, rest = document.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (marked and closed):
+            raise SystemExit(f"the document has no place for {table.name}: {begin.strip()} and {end.strip()}")
+        document = f"{before}{begin}\n{markdown(table)}{end}{after}"
+    return document
+
+
+def digests(grids: Mapping[str, Grid]) -> dict[str, str]:
+    """Return a digest of the content of the figure, which changes when the runs do."""
+    spec = json.dumps(figure(grids, list(WIDTHS)).spec(), sort_keys=True)
+    return {"hybrids": hashlib.sha256(spec.encode()).hexdigest()}
+
+
+def main(options: Options) -> None:
+    """Write the tables and draw the figure."""
+    grids, out = read(options.results), options.results / "methods"
+    write_text(options.document, renewed(options.document.read_text(encoding="utf-8"), grids))
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "figures.json", digests(grids))
+    draw(figure(grids, list(WIDTHS)), out, (".svg",))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
