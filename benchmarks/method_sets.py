@@ -1,11 +1,11 @@
-"""Write a tenth of CIFAR-10 as features with human annotations, for the studies of methods on frozen features.
+"""Write a tenth of CIFAR-10 as features, with human annotations, for the studies of methods on features.
 
     noisylabels embed cifar10-jpeg --features efficientnet-lite0@160 --out features.npz
     python benchmarks/method_sets.py features.npz --human cifar10n.parquet --out sets
 
 The training images are the 5,000 that `train_share = 0.1` chooses, the same share of each class; of the test
-images a fifth of each class is kept, 2,000. Written are features-tenth.npz, and cifar10n-tenth.parquet with the
-annotations of the 5,000 images. A study on these files reads no images and takes a fraction of the time.
+images a fifth of each class is kept, 2,000. Written are features-tenth.npz, and cifar10n-tenth.parquet with
+the annotations of the 5,000 images. A study on these files reads no images.
 """
 
 from __future__ import annotations
