@@ -13,7 +13,7 @@ from noisylabels.study.statistics import Summary, compare, summarize
 from noisylabels.study.store import read_rows
 
 LOSSES = ("ce", "gce", "nce+rce", "nce+mae", "nfl+rce", "anl_ce")
-SUMS = LOSSES[2:]
+SINGLE = ("ce", "gce")
 HYBRID = ("standard", "elr", "coteaching", "forward", "agreement", "ogc", "relabel")
 METHODS = (
     *("standard", "elr", "sop", "forward", "backward", "coteaching", "agreement", "mixup", "ogc", "relabel"),
@@ -64,6 +64,16 @@ class Grid:
             if all(self.accuracy.get((method, loss, noise)) for method in methods for loss in losses)
         ]
 
+    @property
+    def losses(self) -> list[str]:
+        """Return the losses that were run alone, by `standard`."""
+        return [loss for loss in LOSSES if any(key[:2] == ("standard", loss) for key in self.accuracy)]
+
+    @property
+    def sums(self) -> list[str]:
+        """Return the sums among the losses."""
+        return [loss for loss in self.losses if loss not in SINGLE]
+
     def values(self, method: str, loss: str, noise: str) -> dict[int, float]:
         """Return seed -> test accuracy."""
         return self.accuracy.get((method, loss, noise), {})
@@ -75,7 +85,7 @@ class Grid:
 
     def best(self, noise: str) -> str:
         """Return the loss with the highest mean accuracy under `standard`."""
-        means = {loss: found.mean for loss in LOSSES if (found := self.summary("standard", loss, noise))}
+        means = {loss: found.mean for loss in self.losses if (found := self.summary("standard", loss, noise))}
         return max(means, key=lambda loss: means[loss])
 
     def gain(self, first: tuple[str, str], second: tuple[str, str], noise: str) -> Summary:

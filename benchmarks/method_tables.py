@@ -18,7 +18,7 @@ from pathlib import Path
 
 import tyro
 from method_figure import figure
-from method_runs import HYBRID, LOSSES, METHODS, SUMS, Grid, read_grid
+from method_runs import HYBRID, METHODS, Grid, read_grid
 
 from noisylabels.core.files import write_json, write_text
 from noisylabels.report.figure_files import draw
@@ -146,7 +146,7 @@ def ranks(grids: Mapping[str, Grid]) -> Table:
 
 
 def pooled(grid: Grid, method: str, other: str, noises: Sequence[str]) -> Summary:
-    """Return a difference of sums inside a method, per seed the mean over noises and the four sums.
+    """Return a difference of sums inside a method, per seed the mean over noises and sums.
 
     Args:
         grid: the runs.
@@ -157,7 +157,7 @@ def pooled(grid: Grid, method: str, other: str, noises: Sequence[str]) -> Summar
     """
     values: dict[int, list[float]] = {}
     for noise in noises:
-        for loss in SUMS:
+        for loss in grid.sums:
             first = grid.values(method, loss, noise)
             against = {
                 "ce": (method, "ce"),
@@ -177,15 +177,15 @@ def answer(grids: Mapping[str, Grid]) -> Table:
     said = []
     for name in EXAMPLES:
         grid = grids[name]
-        noises = grid.noises(HYBRID, LOSSES)
-        said.append(f"{name}: {', '.join(noises)}")
+        noises = grid.noises(HYBRID, grid.losses)
+        said.append(f"{name}: {', '.join(grid.sums)}; {', '.join(noises)}")
         for method in HYBRID:
             row: list[Cell] = [name, method, interval(pooled(grid, method, "ce", noises))]
             if method == "standard":
                 rows.append([*row, None, None, None])
                 continue
             row += [interval(pooled(grid, method, other, noises)) for other in ("alone", "best")]
-            beats = [beaten(grid, method, loss, noise) for noise in noises for loss in SUMS]
+            beats = [beaten(grid, method, loss, noise) for noise in noises for loss in grid.sums]
             higher, clearly = (sum(found) for found in zip(*beats, strict=True))
             rows.append([*row, f"{higher} of {len(beats)} ({clearly})"])
     return Table(
@@ -194,8 +194,8 @@ def answer(grids: Mapping[str, Grid]) -> Table:
         ["data", "method", "over ce inside", "over the sum alone", "over the best loss alone", "beats both"],
         rows,
         "Differences of test accuracy in points, paired by seed, with Student's 95 % interval: per seed the "
-        f"mean over the four sums ({', '.join(SUMS)}) and the noises ({'; '.join(said)}). Alone: by the "
-        "method standard; the best loss alone is the one of the six with the highest mean test accuracy "
+        f"mean over sums and noises ({'. '.join(said)}). Alone: by the "
+        "method standard; the best loss alone is the one of all losses with the highest mean test accuracy "
         "under that noise, chosen after the fact. Beats both: in how many pairs of sum and noise the sum "
         "inside has a higher mean than ce inside and than the best loss alone; in brackets, in how many both "
         "differences have a 95 % interval above 0, without correction for the number of comparisons.",
@@ -217,10 +217,10 @@ def beaten(grid: Grid, method: str, loss: str, noise: str) -> tuple[bool, bool]:
 def hybrids(name: str, grid: Grid) -> Table:
     """Return for each noise and method the sum of highest mean, and what it gains."""
     rows: list[list[Cell]] = []
-    for noise in grid.noises(HYBRID, LOSSES):
+    for noise in grid.noises(HYBRID, grid.losses):
         best = grid.best(noise)
         for method in HYBRID:
-            means = {loss: found.mean for loss in SUMS if (found := grid.summary(method, loss, noise))}
+            means = {loss: found.mean for loss in grid.sums if (found := grid.summary(method, loss, noise))}
             loss = max(means, key=lambda each: means[each])
             row: list[Cell] = [noise, method, number(grid.summary(method, "ce", noise)), loss]
             row += [number(grid.summary(method, loss, noise))]
@@ -228,8 +228,10 @@ def hybrids(name: str, grid: Grid) -> Table:
             same = (method, loss) == ("standard", best)
             row += [None if same else interval(grid.gain((method, loss), ("standard", best), noise))]
             rows.append(row)
-    bests = ", ".join(f"{grid.best(noise)} ({noise})" for noise in grid.noises(HYBRID, LOSSES))
-    cells = [(m, loss, noise) for m in HYBRID for loss in LOSSES for noise in grid.noises(HYBRID, LOSSES)]
+    bests = ", ".join(f"{grid.best(noise)} ({noise})" for noise in grid.noises(HYBRID, grid.losses))
+    cells = [
+        (m, loss, noise) for m in HYBRID for loss in grid.losses for noise in grid.noises(HYBRID, grid.losses)
+    ]
     return Table(
         f"hybrids-{name}",
         f"The best sum inside each method: {grid.title}",
@@ -237,21 +239,22 @@ def hybrids(name: str, grid: Grid) -> Table:
         rows,
         "Test accuracy of the last epoch, per cent, mean ± sample standard deviation, "
         f"{runs_each(grid, cells)}; differences in points with Student's 95 % interval, paired by seed. The "
-        "best sum is the one of four with the highest mean test accuracy, so that its gains are optimistic. "
+        "best sum is the one with the highest mean test accuracy, so that its gains are optimistic. "
         f"Best loss alone, by standard: {bests}.",
     )
 
 
 def convolutional(grid: Grid) -> Table:
     """Return the accuracies of the digits with a convolutional network, one run per cell."""
-    noises = grid.noises(HYBRID, LOSSES)
+    noises = grid.noises(HYBRID, grid.losses)
     rows: list[list[Cell]] = [
-        [method, *(number(grid.summary(method, loss, noises[0])) for loss in LOSSES)] for method in HYBRID
+        [method, *(number(grid.summary(method, loss, noises[0])) for loss in grid.losses)]
+        for method in HYBRID
     ]
     return Table(
         "cnn",
         f"The same with a convolutional network: {grid.title}, {noises[0]}",
-        ["method", *LOSSES],
+        ["method", *grid.losses],
         rows,
         f"Test accuracy of the last of {grid.config['epochs']} epochs, per cent; one run each.",
     )
