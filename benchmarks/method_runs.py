@@ -40,7 +40,7 @@ class Grid:
         title: the data and the network, in words.
         examples: number of training examples.
         accuracy: (method, loss, noise) -> seed -> test accuracy of the last epoch, in [0, 1].
-        memorized: the same of the share of the noisy labels that the last model predicts.
+        failed: (method, loss, noise) -> number of runs that diverged.
         seconds: method -> seconds of training of each run with cross entropy inside.
         rates: noise -> noise rate of each of its runs.
         config: settings of one run with `standard`.
@@ -50,7 +50,7 @@ class Grid:
     title: str
     examples: int
     accuracy: dict[Key, dict[int, float]] = field(default_factory=dict)
-    memorized: dict[Key, dict[int, float]] = field(default_factory=dict)
+    failed: dict[Key, int] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     rates: dict[str, list[float]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
@@ -61,8 +61,11 @@ class Grid:
         return [
             noise
             for noise in NOISES
-            if all(self.accuracy.get((method, loss, noise)) for method in methods for loss in losses)
+            if all(self._run((method, loss, noise)) for method in methods for loss in losses)
         ]
+
+    def _run(self, key: Key) -> bool:
+        return key in self.accuracy or key in self.failed
 
     @property
     def losses(self) -> list[str]:
@@ -115,9 +118,10 @@ def read_grid(title: str, examples: int, files: Sequence[Path]) -> Grid:
         config, final = row["config"], row["final"]
         method, noise = str(config.get("method", "standard")), words(str(config["noise"]))
         loss, seed = names.get(str(config["loss"]), str(config["loss"])), int(config["seed"])
+        if row["status"] != "done":
+            grid.failed[method, loss, noise] = grid.failed.get((method, loss, noise), 0) + 1
+            continue
         grid.accuracy.setdefault((method, loss, noise), {})[seed] = float(final["test_accuracy"])
-        if final.get("memorized") is not None:
-            grid.memorized.setdefault((method, loss, noise), {})[seed] = float(final["memorized"])
         grid.rates.setdefault(noise, []).append(float(row["noise"]["rate"]))
         if loss == "ce":
             seconds = sum(float(epoch["train_seconds"]) for epoch in row["history"])
@@ -131,4 +135,4 @@ def read_grid(title: str, examples: int, files: Sequence[Path]) -> Grid:
 def _rows(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
     for path in files:
         if path.exists():
-            yield from (row for row in read_rows(path) if row["status"] == "done")
+            yield from read_rows(path)

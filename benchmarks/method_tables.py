@@ -61,6 +61,16 @@ def number(found: Summary | None, *, signed: bool = False) -> Cell:
     return Number(100 * found.mean, deviation, n=found.n, signed=signed, digits=1)
 
 
+def with_failed(grid: Grid, method: str, noise: str) -> Cell:
+    """Return mean ± deviation with cross entropy inside, and how many runs diverged."""
+    found = number(grid.summary(method, "ce", noise))
+    failed = grid.failed.get((method, "ce", noise), 0)
+    if not failed:
+        return found
+    left = len(grid.values(method, "ce", noise))
+    return f"{found or ''} ({failed} of {failed + left} diverged)".strip()
+
+
 def interval(found: Summary) -> str:
     """Return a mean difference in points with its 95 % interval, as in "+3.1 (+1.0 to +5.2)"."""
     text = f"{100 * found.mean:+.1f}"
@@ -93,7 +103,7 @@ def methods(name: str, grid: Grid) -> Table:
     base = statistics.median(grid.seconds["standard"])
     rows: list[list[Cell]] = []
     for method in METHODS:
-        row: list[Cell] = [method, *(number(grid.summary(method, "ce", noise)) for noise in noises)]
+        row: list[Cell] = [method, *(with_failed(grid, method, noise) for noise in noises)]
         ratio = statistics.median(grid.seconds[method]) / base
         rows.append([*row, networks(method), f"{ratio:.1f}"])
     rates = ", ".join(f"{100 * statistics.fmean(grid.rates[noise]):.1f} ({noise})" for noise in noises)
@@ -106,7 +116,7 @@ def methods(name: str, grid: Grid) -> Table:
         f"Test accuracy of the last of {epochs} epochs ({grid.steps} steps), per cent, mean ± sample "
         f"standard deviation, {runs_each(grid, [(m, 'ce', noise) for m in METHODS for noise in noises])} "
         f"({grid.machine}, 1 thread). Noise rates, per cent: {rates}. Steps: passes of a network over a "
-        "batch, relative to standard; the audit of relabel included, estimates by nearest neighbors not. "
+        "batch, relative to standard; the audit of relabel included, estimates of the noise (at most 0.25) not. "
         "Seconds: median training time, relative to standard, without the estimates, on a machine that other "
         "programs used.",
     )
@@ -121,8 +131,8 @@ def ranked(grids: Mapping[str, Grid]) -> tuple[Ranks, list[str]]:
             settings.append(f"{name} {noise}")
             for method in METHODS:
                 found = grids[name].summary(method, "ce", noise)
-                assert found is not None
-                table[method][name, noise] = found.mean
+                diverged = (method, "ce", noise) in grids[name].failed
+                table[method][name, noise] = 0.0 if found is None or diverged else found.mean
     return rank(table), settings
 
 
@@ -136,7 +146,7 @@ def ranks(grids: Mapping[str, Grid]) -> Table:
         "Mean ranks of the methods with cross entropy",
         ["method", "mean rank"],
         [[method, f"{mean:.1f}"] for method, mean in found.mean.items()],
-        f"1 is best. Over {found.settings} settings of data and noise, by the mean accuracy of the seeds: "
+        f"1 is best. Over {found.settings} settings of data and noise, by the mean accuracy of the seeds, last where a run diverged: "
         f"{', '.join(settings)}. Two methods differ at the level of 5 % if their mean ranks differ by more "
         f"than {found.critical:.1f} (Nemenyi's critical difference; Friedman's test: p = {found.p:.1g}).",
     )
@@ -151,8 +161,8 @@ def pooled(grid: Grid, method: str, other: str, noises: Sequence[str]) -> Summar
     Args:
         grid: the runs.
         method: the method.
-        other: "ce": minus cross entropy inside the method; "alone": minus the same sum without the method;
-            "best": minus the loss that is best without the method.
+        other: "ce" or "gce": minus this loss inside the method; "alone": minus the same sum without the
+            method; "best": minus the loss that is best without the method.
         noises: noises.
     """
     values: dict[int, list[float]] = {}
@@ -161,6 +171,7 @@ def pooled(grid: Grid, method: str, other: str, noises: Sequence[str]) -> Summar
             first = grid.values(method, loss, noise)
             against = {
                 "ce": (method, "ce"),
+                "gce": (method, "gce"),
                 "alone": ("standard", loss),
                 "best": ("standard", grid.best(noise)),
             }[other]
@@ -180,7 +191,8 @@ def answer(grids: Mapping[str, Grid]) -> Table:
         noises = grid.noises(HYBRID, grid.losses)
         said.append(f"{name}: {', '.join(grid.sums)}; {', '.join(noises)}")
         for method in HYBRID:
-            row: list[Cell] = [name, method, interval(pooled(grid, method, "ce", noises))]
+            row: list[Cell] = [name, method]
+            row += [interval(pooled(grid, method, other, noises)) for other in ("ce", "gce")]
             if method == "standard":
                 rows.append([*row, None, None, None])
                 continue
@@ -191,7 +203,15 @@ def answer(grids: Mapping[str, Grid]) -> Table:
     return Table(
         "answer",
         "What a sum inside a method gains",
-        ["data", "method", "over ce inside", "over the sum alone", "over the best loss alone", "beats both"],
+        [
+            "data",
+            "method",
+            "over ce inside",
+            "over gce inside",
+            "over the sum alone",
+            "over the best loss alone",
+            "beats both",
+        ],
         rows,
         "Differences of test accuracy in points, paired by seed, with Student's 95 % interval: per seed the "
         f"mean over sums and noises ({'. '.join(said)}). Alone: by the "
