@@ -81,7 +81,7 @@ def interval(found: Summary) -> str:
 
 def runs_each(grid: Grid, cells: Sequence[tuple[str, str, str]]) -> str:
     """Return the number of seeds of some (method, loss, noise) in words."""
-    counts = {len(grid.values(*cell)) for cell in cells} - {0}
+    counts = {len(grid.values(*cell)) + grid.failed.get(cell, 0) for cell in cells} - {0}
     return f"n = {min(counts)}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}"
 
 
@@ -116,9 +116,9 @@ def methods(name: str, grid: Grid) -> Table:
         f"Test accuracy of the last of {epochs} epochs ({grid.steps} steps), per cent, mean ± sample "
         f"standard deviation, {runs_each(grid, [(m, 'ce', noise) for m in METHODS for noise in noises])} "
         f"({grid.machine}, 1 thread). Noise rates, per cent: {rates}. Steps: passes of a network over a "
-        "batch, relative to standard; the audit of relabel included, estimates of the noise (at most 0.25) not. "
-        "Seconds: median training time, relative to standard, without the estimates, on a machine that other "
-        "programs used.",
+        "batch, relative to standard; the audit of relabel included, estimates of the noise (at most "
+        "0.25) not. Seconds: median training time, relative to standard, without the estimates, on a "
+        "machine that other programs used.",
     )
 
 
@@ -146,9 +146,10 @@ def ranks(grids: Mapping[str, Grid]) -> Table:
         "Mean ranks of the methods with cross entropy",
         ["method", "mean rank"],
         [[method, f"{mean:.1f}"] for method, mean in found.mean.items()],
-        f"1 is best. Over {found.settings} settings of data and noise, by the mean accuracy of the seeds, last where a run diverged: "
-        f"{', '.join(settings)}. Two methods differ at the level of 5 % if their mean ranks differ by more "
-        f"than {found.critical:.1f} (Nemenyi's critical difference; Friedman's test: p = {found.p:.1g}).",
+        f"1 is best. Over {found.settings} settings of data and noise, by the mean accuracy of the seeds, "
+        f"last where a run diverged: {', '.join(settings)}. Two methods differ at the level of 5 % if their "
+        f"mean ranks differ by more than {found.critical:.1f} (Nemenyi's critical difference; Friedman's "
+        f"test: p = {found.p:.1g}).",
     )
 
 
