@@ -156,70 +156,52 @@ def ranks(grids: Mapping[str, Grid]) -> Table:
 # Losses inside methods ----------------------------------------------------------------------------------
 
 
-def pooled(grid: Grid, method: str, other: str, noises: Sequence[str]) -> Summary:
-    """Return a difference of sums inside a method, per seed the mean over noises and sums.
+def pooled(grid: Grid, method: str, other: str, noise: str) -> Summary:
+    """Return a difference of sums inside a method under a noise, per seed the mean over the sums.
 
     Args:
         grid: the runs.
         method: the method.
         other: "ce" or "gce": minus this loss inside the method; "alone": minus the same sum without the
             method; "best": minus the loss that is best without the method.
-        noises: noises.
+        noise: the noise.
     """
     values: dict[int, list[float]] = {}
-    for noise in noises:
-        for loss in grid.sums:
-            first = grid.values(method, loss, noise)
-            against = {
-                "ce": (method, "ce"),
-                "gce": (method, "gce"),
-                "alone": ("standard", loss),
-                "best": ("standard", grid.best(noise)),
-            }[other]
-            second = grid.values(*against, noise)
-            for seed in first.keys() & second.keys():
-                values.setdefault(seed, []).append(first[seed] - second[seed])
-    most = max(map(len, values.values()))
-    return summarize([statistics.fmean(each) for each in values.values() if len(each) == most])
+    for loss in grid.sums:
+        against = {
+            "ce": (method, "ce"),
+            "gce": (method, "gce"),
+            "alone": ("standard", loss),
+            "best": ("standard", grid.best(noise)),
+        }[other]
+        first, second = grid.values(method, loss, noise), grid.values(*against, noise)
+        for seed in first.keys() & second.keys():
+            values.setdefault(seed, []).append(first[seed] - second[seed])
+    return summarize([statistics.fmean(each) for each in values.values() if len(each) == len(grid.sums)])
 
 
 def answer(grids: Mapping[str, Grid]) -> Table:
-    """Return what a sum inside each method gains, over all sums and noises."""
+    """Return how many sums inside each method beat both the method and the best loss alone."""
+    places = [(name, noise) for name in EXAMPLES for noise in grids[name].noises(HYBRID, grids[name].losses)]
     rows: list[list[Cell]] = []
-    said = []
-    for name in EXAMPLES:
-        grid = grids[name]
-        noises = grid.noises(HYBRID, grid.losses)
-        said.append(f"{name}: {', '.join(grid.sums)}; {', '.join(noises)}")
-        for method in HYBRID:
-            row: list[Cell] = [name, method]
-            row += [interval(pooled(grid, method, other, noises)) for other in ("ce", "gce")]
-            if method == "standard":
-                rows.append([*row, None, None, None])
-                continue
-            row += [interval(pooled(grid, method, other, noises)) for other in ("alone", "best")]
-            beats = [beaten(grid, method, loss, noise) for noise in noises for loss in grid.sums]
+    for method in HYBRID[1:]:
+        row: list[Cell] = [method]
+        for name, noise in places:
+            beats = [beaten(grids[name], method, loss, noise) for loss in grids[name].sums]
             higher, clearly = (sum(found) for found in zip(*beats, strict=True))
-            rows.append([*row, f"{higher} of {len(beats)} ({clearly})"])
+            row.append(f"{higher} ({clearly}) of {len(beats)}")
+        rows.append(row)
     return Table(
         "answer",
-        "What a sum inside a method gains",
-        [
-            "data",
-            "method",
-            "over ce inside",
-            "over gce inside",
-            "over the sum alone",
-            "over the best loss alone",
-            "beats both",
-        ],
+        "How many sums inside a method beat both",
+        ["method", *(f"{name}, {noise}" for name, noise in places)],
         rows,
-        "Differences of test accuracy in points, paired by seed, with Student's 95 % interval: per seed the "
-        f"mean over sums and noises ({'. '.join(said)}). Alone: by the "
-        "method standard; the best loss alone is the one of all losses with the highest mean test accuracy "
-        "under that noise, chosen after the fact. Beats both: in how many pairs of sum and noise the sum "
-        "inside has a higher mean than ce inside and than the best loss alone; in brackets, in how many both "
-        "differences have a 95 % interval above 0, without correction for the number of comparisons.",
+        "The number of sums that inside the method have a higher mean test accuracy than cross entropy "
+        "inside it and than the best loss without it; in brackets, of those with both differences above 0 by "
+        "a 95 % interval, paired by seed, without correction for the number of comparisons. Sums: "
+        + "; ".join(f"{name}: {', '.join(grids[name].sums)}" for name in EXAMPLES)
+        + ". The best loss without the method has the highest mean test accuracy under that noise, chosen "
+        "after the fact.",
     )
 
 
@@ -236,32 +218,35 @@ def beaten(grid: Grid, method: str, loss: str, noise: str) -> tuple[bool, bool]:
 
 
 def hybrids(name: str, grid: Grid) -> Table:
-    """Return for each noise and method the sum of highest mean, and what it gains."""
+    """Return for each noise and method what sums inside the method gain, on average over the sums."""
     rows: list[list[Cell]] = []
-    for noise in grid.noises(HYBRID, grid.losses):
-        best = grid.best(noise)
+    noises = grid.noises(HYBRID, grid.losses)
+    for noise in noises:
         for method in HYBRID:
-            means = {loss: found.mean for loss in grid.sums if (found := grid.summary(method, loss, noise))}
-            loss = max(means, key=lambda each: means[each])
-            row: list[Cell] = [noise, method, number(grid.summary(method, "ce", noise)), loss]
-            row += [number(grid.summary(method, loss, noise))]
-            row += [interval(grid.gain((method, loss), (method, "ce"), noise))]
-            same = (method, loss) == ("standard", best)
-            row += [None if same else interval(grid.gain((method, loss), ("standard", best), noise))]
-            rows.append(row)
-    bests = ", ".join(f"{grid.best(noise)} ({noise})" for noise in grid.noises(HYBRID, grid.losses))
-    cells = [
-        (m, loss, noise) for m in HYBRID for loss in grid.losses for noise in grid.noises(HYBRID, grid.losses)
-    ]
+            row: list[Cell] = [noise, method, number(grid.summary(method, "ce", noise))]
+            others = ("ce", "gce") if method == "standard" else ("ce", "gce", "alone", "best")
+            row += [interval(pooled(grid, method, other, noise)) for other in others]
+            rows.append([*row, *[None] * (7 - len(row))])
+    bests = ", ".join(f"{grid.best(noise)} ({noise})" for noise in noises)
+    cells = [(method, loss, noise) for method in HYBRID for loss in grid.losses for noise in noises]
     return Table(
         f"hybrids-{name}",
-        f"The best sum inside each method: {grid.title}",
-        ["noise", "method", "ce inside", "best sum", "inside", "over ce inside", "over the best alone"],
+        f"Sums inside each method: {grid.title}",
+        [
+            "noise",
+            "method",
+            "ce inside",
+            "sums over ce",
+            "over gce",
+            "over the sum alone",
+            "over the best alone",
+        ],
         rows,
-        "Test accuracy of the last epoch, per cent, mean ± sample standard deviation, "
-        f"{runs_each(grid, cells)}; differences in points with Student's 95 % interval, paired by seed. The "
-        "best sum is the one with the highest mean test accuracy, so that its gains are optimistic. "
-        f"Best loss alone, by standard: {bests}.",
+        "Test accuracy of the last epoch with cross entropy inside, per cent, mean ± sample standard "
+        f"deviation, {runs_each(grid, cells)}. Then the test accuracy with a sum inside, per seed the mean "
+        f"over {', '.join(grid.sums)}, minus that of another run of the same seed, in points with Student's "
+        "95 % interval: ce and gce inside the same method; the same sum alone, by standard; and the loss "
+        f"that is best alone, which is {bests}.",
     )
 
 
