@@ -392,13 +392,24 @@ def test_the_summary_says_how_good_the_chosen_epoch_is_beside_the_last(finished,
     assert result.final == rows[-1]
 
 
+FASTER = "more epochs, or --loss ce, which learns fastest"
+SMALLER = "; elr needs a smaller lambda_ for losses with small gradients, such as elr(lambda_=0.3)"
+
+
 @pytest.mark.parametrize(
-    ("loss", "advice"), [("ce", "more epochs"), ("nce", "more epochs, or --loss ce, which learns fastest")]
+    ("loss", "method", "advice"),
+    [
+        ("ce", "standard", "more epochs"),
+        ("nce", "standard", FASTER),
+        ("nce", "elr(beta=0.9)", FASTER + SMALLER),
+        ("ce", "elr", "more epochs"),
+    ],
 )
-def test_the_summary_says_what_to_change_if_a_class_is_dead(finished, loss, advice):
+def test_the_summary_says_what_to_change_if_a_class_is_dead(finished, loss, method, advice):
     result = run(fast(finished))
     head = "to let the model learn them"
-    none, some = ({"final": result.final | {"dead_classes": dead}, "loss": loss} for dead in ([], [3, 4]))
+    by = {"loss": loss, "config": result.config | {"method": method}}
+    none, some = (by | {"final": result.final | {"dead_classes": dead}} for dead in ([], [3, 4]))
     assert head not in summary(dataclasses.replace(result, **none))
     lines = summary(dataclasses.replace(result, **some)).splitlines()
     at = next(k for k, line in enumerate(lines) if "dead classes" in line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -95,7 +96,8 @@ def summary(result: RunResult) -> str:
         dead = ", ".join(names[k] for k in final["dead_classes"])
         lines.append(f"  dead classes (recall at most 1 %)    {dead}")
         lines.append(
-            f"  to let the model learn them          {_advice(result.loss or result.config['loss'])}"
+            "  to let the model learn them          "
+            f"{_advice(result.loss or result.config['loss'], result.config.get('method', 'standard'))}"
         )
     for name, value in final.items():
         if name.startswith("weight_") and value is not None:
@@ -131,9 +133,12 @@ def _by(config: dict[str, Any]) -> str:
     return "" if method == "standard" else f" by {method}"
 
 
-def _advice(loss: str) -> str:
-    """Return how to avoid dead classes, as measured (docs/measured-default-loss.md)."""
-    return "more epochs" if loss == "ce" else "more epochs, or --loss ce, which learns fastest"
+def _advice(loss: str, method: str) -> str:
+    """Return how to avoid dead classes, as measured (docs/measured-default-loss.md, measured-methods.md)."""
+    how = "more epochs" if loss == "ce" else "more epochs, or --loss ce, which learns fastest"
+    if loss != "ce" and re.match(r"elr\b", method):
+        how += "; elr needs a smaller lambda_ for losses with small gradients, such as elr(lambda_=0.3)"
+    return how
 
 
 def _tested_on(result: RunResult) -> str:

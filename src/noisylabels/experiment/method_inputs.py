@@ -40,6 +40,9 @@ EPOCHS_SHARE, LEAST_EPOCHS = 0.25, 5
 """The part of a run's epochs for which the networks of an estimate are trained, and the fewest: early, before
 they memorize noisy labels."""
 
+MOST_SYMMETRIC = 0.95
+"""Largest noise rate of an assumed symmetric matrix, as a share of that of random labels, (K - 1)/K."""
+
 NO_ORACLE = (
     "the true labels of these data are unknown, so that there is no oracle; use auto (an oracle is for runs "
     "that add noise to labels)"
@@ -253,11 +256,46 @@ class MethodData:
         return math.ceil(EPOCHS_SHARE * int(self.settings["epochs"]))
 
 
+def true_label_first(transition: np.ndarray, rate: float) -> tuple[np.ndarray, str]:
+    """Return a transition matrix in which each class is most often given its own label, and a note.
+
+    Under much noise the rows of an estimate can be those of other classes, and a correction by it teaches a
+    permutation of the classes (docs/measured-methods.md). If the estimated matrix has such a row, symmetric
+    noise with the estimated rate stands in for it, at a rate of at most `MOST_SYMMETRIC` of chance.
+
+    Args:
+        transition: (K, K), T[true, given].
+        rate: the estimated noise rate.
+
+    >>> true_label_first(np.array([[0.9, 0.1], [0.6, 0.4]]), 0.25)[0].tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
+    >>> true_label_first(np.array([[0.9, 0.1], [0.3, 0.7]]), 0.2)[1]
+    ''
+    """
+    from noisylabels.noise.transition import symmetric
+
+    K = len(transition)
+    odd = int((transition.argmax(1) != np.arange(K)).sum())
+    if not odd:
+        return transition, ""
+    rate = min(rate, MOST_SYMMETRIC * (K - 1) / K)
+    return symmetric(K, rate), (
+        f"the estimated transition matrix gives {odd} of {K} classes another label more often than their own, "
+        f"so symmetric noise with a rate of {100 * rate:.1f} % is assumed; hand in a matrix if you know it"
+    )
+
+
 def _transition(data: MethodData, source: str | None) -> np.ndarray:
     from noisylabels.methods.inputs import KINDS
     from noisylabels.noise.matrix_files import read_transition
 
     assert source is not None
+    if source == AUTO:
+        found = data.find(source)
+        matrix, note = true_label_first(found.transition, found.rate)
+        if note:
+            data.reporter.note(note)
+        return matrix
     if source in KINDS["transition"].sources:
         return data.find(source).transition
     return read_transition(source, data.train.num_classes, data.train.class_names)

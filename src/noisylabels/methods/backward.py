@@ -61,6 +61,9 @@ class Backward(Method):
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
     needs: ClassVar[Mapping[str, str]] = {"transition": "transition"}
+    if_diverged: ClassVar[str] = (
+        "the loss of backward has no lower bound: use forward, or a bounded loss such as gce"
+    )
     title: ClassVar[str] = "weighs the losses under all labels by the inverse of a transition matrix"
     source: ClassVar[str] = "Patrini et al. 2017; Natarajan et al. 2013"
 

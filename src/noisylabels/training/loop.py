@@ -307,7 +307,7 @@ class _Run:
 
         found = evaluate(predict, part, self.method.evaluation_loss, updater.autocast)
         if not (found.finite and math.isfinite(found.loss)):
-            cause = f"on the {what}, {_cause(found.finite, self.use)}"
+            cause = f"on the {what}, {_cause(found.finite, self.use, self.method)}"
             raise TrainingDiverged(self.epoch + 1, self.steps, cause, self.history)
         return found
 
@@ -315,7 +315,7 @@ class _Run:
         """Raise `TrainingDiverged` if a loss or logit of the epoch's steps so far was not finite."""
         loss_steps, logits_steps = self.running.finite_steps.tolist()
         if min(loss_steps, logits_steps) < self.done:
-            cause = _cause(logits_steps > loss_steps, self.use)
+            cause = _cause(logits_steps > loss_steps, self.use, self.method)
             step = min(loss_steps, logits_steps) + 1
             raise TrainingDiverged(self.epoch + 1, step, cause, self.history)
 
@@ -477,10 +477,11 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _cause(finite_logits: bool, use: Settings) -> str:
+def _cause(finite_logits: bool, use: Settings, method: Method) -> str:
     if finite_logits:
-        return "the loss was not finite although the logits were; check the loss and its parameters"
+        cause = "the loss was not finite although the logits were; "
+        return cause + (method.if_diverged or "check the loss and its parameters")
     cause = f"the logits were not finite: the weights diverged at lr {use.lr:g}; lower lr or set clip"
     if use.precision == "float16":
         cause += ", or use precision bfloat16 (float16 overflows at 65504)"
-    return cause
+    return f"{cause}; {method.if_diverged}" if method.if_diverged else cause

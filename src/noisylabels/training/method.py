@@ -114,6 +114,8 @@ class Method(nn.Module, ABC):
     needs: ClassVar[Mapping[str, str]] = {}
     """inputs by the name of the argument that takes them, each of a kind of `methods.inputs.KINDS`, such as
     "transition": a run estimates them from its noisy data, a call of `fit` has to give them"""
+    if_diverged: ClassVar[str] = ""
+    """advice for a run whose loss or logits stop being finite; empty if the method does not cause that"""
     title: ClassVar[str] = ""
     """what the method does, in a few words"""
     source: ClassVar[str] = ""
