@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from noisylabels import losses
+from noisylabels.core.checks import InputError
 from noisylabels.losses import LOSSES, PAPER, loss
 from noisylabels.losses.curve import curve, variation_ratio
 
@@ -190,3 +191,12 @@ def test_the_weight_of_the_gradient_relative_to_that_of_cross_entropy(expression
     drawn = curve(loss(expression), points=21)
     expected = [WEIGHTS[expression](p) for p in drawn["p"]]
     assert drawn["weight"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_curve_over_a_whole_batch_is_refused_for_many_classes():
+    made = loss("ce+peer(ce)")
+    assert len(curve(made, 200, points=3)["value"]) == 3
+    with pytest.raises(
+        InputError, match=r"depends on the whole batch, .* 1,000 classes, expected at most 200"
+    ):
+        curve(made, 1000)

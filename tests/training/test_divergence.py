@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import noisylabels as nl
 from noisylabels.methods.fit import fit
 from noisylabels.training.callbacks import PauseWhen
 from noisylabels.training.loop import TrainingDiverged
@@ -134,3 +135,11 @@ def test_a_run_stopped_after_it_has_diverged_and_never_saves_what_is_broken(sets
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (saved["epoch"], saved["done"]) == (1, 0)
     assert all(value.isfinite().all() for value in saved["update"]["method"].values())
+
+
+def test_a_method_that_can_cause_it_says_what_to_do(sets, model):
+    T = 0.55 * torch.eye(3) + 0.15 * torch.ones(3, 3)
+    method = nl.method("backward", transition=T.numpy())
+    error = diverged(model(norm=False), sets(), nn.CrossEntropyLoss(), method=method, lr=1e30)
+    assert error.cause.endswith("use forward, or a bounded loss such as gce")
+    assert "check the loss" not in error.cause

@@ -280,8 +280,8 @@ def true_label_first(transition: np.ndarray, rate: float) -> tuple[np.ndarray, s
         return transition, ""
     rate = min(rate, MOST_SYMMETRIC * (K - 1) / K)
     return symmetric(K, rate), (
-        f"the estimated transition matrix gives {odd} of {K} classes another label more often than their own, "
-        f"so symmetric noise with a rate of {100 * rate:.1f} % is assumed; hand in a matrix if you know it"
+        f"the estimated transition matrix gives {odd} of {K} classes another label more often than their "
+        f"own, so symmetric noise with a rate of {100 * rate:.1f} % is assumed; name a matrix if known"
     )
 
 

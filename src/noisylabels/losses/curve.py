@@ -7,11 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from noisylabels.core.checks import check_whole
+from noisylabels.core.checks import InputError, check_whole
 from noisylabels.losses.modules import Loss
 
 END = 1e-4
 """The distance of the first and the last p of a curve from 0 and 1, where some losses are infinite."""
+
+
+MOST_IN_BATCH = 200
+"""The most classes for a loss that depends on the whole batch, which then has every label at every p."""
 
 
 def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, list[float]]:
@@ -31,7 +35,8 @@ def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, lis
         w(p) = gradient / (p - 1), the gradient relative to that of cross entropy.
 
     Raises:
-        InputError: fewer than 2 classes or points.
+        InputError: fewer than 2 classes or points; more than `MOST_IN_BATCH` classes for a loss that depends
+            on the whole batch.
 
     >>> from noisylabels import loss
     >>> drawn = curve(loss("ce"), num_classes=4, points=3)
@@ -42,6 +47,11 @@ def curve(loss: Loss, num_classes: int = 10, points: int = 201) -> dict[str, lis
     """
     check_whole(num_classes, "num_classes", 2)
     check_whole(points, "points", 2)
+    if "the whole batch" in loss.needs and num_classes > MOST_IN_BATCH:
+        raise InputError(
+            f"the loss {loss.expression!r} depends on the whole batch, and its curve takes {num_classes:,} "
+            f"classes, expected at most {MOST_IN_BATCH}"
+        )
     p = torch.linspace(0.0, 1.0, points, dtype=torch.float64).clamp(END, 1 - END)
     value, gradient = _at(loss, p, num_classes)
     found = {"p": p, "value": value, "gradient": gradient, "weight": gradient / (p - 1)}
