@@ -633,7 +633,9 @@ def test_vmap_and_functional_gradients(name):
 def test_curve(name):
     drawn = curve(loss(name, reduction="sum", weight=torch.full((4,), 9.0)), num_classes=4, points=9)
     expression = LOSSES[name].expression
-    assert [len(numbers) for numbers in drawn.values()] == [9, 9, 9]
+    assert {name: len(numbers) for name, numbers in drawn.items()} == dict.fromkeys(
+        ("p", "value", "gradient", "weight"), 9
+    )
     for p, value, slope in zip(drawn["p"], drawn["value"], drawn["gradient"], strict=True):
         row = [math.log(p), *[math.log((1 - p) / 3)] * 3]
         even = range(4)  # the labels of the batch that a curve assumes
