@@ -41,7 +41,6 @@ class Grid:
         examples: number of training examples.
         accuracy: (method, loss, noise) -> seed -> test accuracy of the last epoch, in [0, 1].
         failed: (method, loss, noise) -> number of runs that diverged.
-        seconds: method -> seconds of training of each run with cross entropy inside.
         rates: noise -> noise rate of each of its runs.
         config: settings of one run with `standard`.
         machine: what the runs were made on.
@@ -51,7 +50,6 @@ class Grid:
     examples: int
     accuracy: dict[Key, dict[int, float]] = field(default_factory=dict)
     failed: dict[Key, int] = field(default_factory=dict)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
     rates: dict[str, list[float]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     machine: str = ""
@@ -123,9 +121,6 @@ def read_grid(title: str, examples: int, files: Sequence[Path]) -> Grid:
             continue
         grid.accuracy.setdefault((method, loss, noise), {})[seed] = float(final["test_accuracy"])
         grid.rates.setdefault(noise, []).append(float(row["noise"]["rate"]))
-        if loss == "ce":
-            seconds = sum(float(epoch["train_seconds"]) for epoch in row["history"])
-            grid.seconds.setdefault(method, []).append(seconds)
         if method == "standard":
             grid.config = config
             grid.machine = str(row["environment"]["processor"])

@@ -100,25 +100,22 @@ def networks(method: str) -> str:
 def methods(name: str, grid: Grid) -> Table:
     """Return the accuracy of each method with cross entropy, by noise, with its cost."""
     noises = grid.noises(METHODS, ["ce"])
-    base = statistics.median(grid.seconds["standard"])
     rows: list[list[Cell]] = []
     for method in METHODS:
         row: list[Cell] = [method, *(with_failed(grid, method, noise) for noise in noises)]
-        ratio = statistics.median(grid.seconds[method]) / base
-        rows.append([*row, networks(method), f"{ratio:.1f}"])
+        rows.append([*row, networks(method)])
     rates = ", ".join(f"{100 * statistics.fmean(grid.rates[noise]):.1f} ({noise})" for noise in noises)
     epochs = grid.config["epochs"]
     return Table(
         f"methods-{name}",
         f"Methods with cross entropy: {grid.title}",
-        ["method", *noises, "steps", "seconds"],
+        ["method", *noises, "steps"],
         rows,
         f"Test accuracy of the last of {epochs} epochs ({grid.steps} steps), per cent, mean ± sample "
         f"standard deviation, {runs_each(grid, [(m, 'ce', noise) for m in METHODS for noise in noises])} "
         f"({grid.machine}, 1 thread). Noise rates, per cent: {rates}. Steps: passes of a network over a "
         "batch, relative to standard; the audit of relabel included, estimates of the noise (at most "
-        "0.25) not. Seconds: median training time, relative to standard, without the estimates, on a "
-        "machine that other programs used.",
+        "0.25) not.",
     )
 
 

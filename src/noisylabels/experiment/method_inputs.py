@@ -256,32 +256,34 @@ class MethodData:
         return math.ceil(EPOCHS_SHARE * int(self.settings["epochs"]))
 
 
-def true_label_first(transition: np.ndarray, rate: float) -> tuple[np.ndarray, str]:
-    """Return a transition matrix in which each class is most often given its own label, and a note.
+def without_confusion(transition: np.ndarray, rate: float) -> tuple[np.ndarray, str]:
+    """Return a transition matrix whose rows are not those of other classes, and a note.
 
     Under much noise the rows of an estimate can be those of other classes, and a correction by it teaches a
-    permutation of the classes (docs/measured-methods.md). If the estimated matrix has such a row, symmetric
-    noise with the estimated rate stands in for it, at a rate of at most `MOST_SYMMETRIC` of chance.
+    permutation of the classes (docs/measured-methods.md). If the matrix gives more than half of the classes
+    another label more often than their own, symmetric noise with the estimated rate stands in for it, at
+    most `MOST_SYMMETRIC` of that of random labels. A single such class is common under asymmetric noise.
 
     Args:
         transition: (K, K), T[true, given].
         rate: the estimated noise rate.
 
-    >>> true_label_first(np.array([[0.9, 0.1], [0.6, 0.4]]), 0.25)[0].tolist()
-    [[0.75, 0.25], [0.25, 0.75]]
-    >>> true_label_first(np.array([[0.9, 0.1], [0.3, 0.7]]), 0.2)[1]
+    >>> odd = np.array([[0.3, 0.4, 0.3], [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
+    >>> without_confusion(odd, 0.5)[0].tolist()
+    [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.25, 0.5]]
+    >>> without_confusion(np.array([[0.9, 0.1], [0.6, 0.4]]), 0.2)[1]
     ''
     """
     from noisylabels.noise.transition import symmetric
 
     K = len(transition)
     odd = int((transition.argmax(1) != np.arange(K)).sum())
-    if not odd:
+    if 2 * odd <= K:
         return transition, ""
     rate = min(rate, MOST_SYMMETRIC * (K - 1) / K)
     return symmetric(K, rate), (
-        f"the estimated transition matrix gives {odd} of {K} classes another label more often than their "
-        f"own, so symmetric noise with a rate of {100 * rate:.1f} % is assumed; name a matrix if known"
+        f"by the estimated transition matrix {odd} of {K} classes mostly have labels of another class; "
+        f"symmetric noise with a rate of {100 * rate:.1f} % is assumed instead, unless a matrix is named"
     )
 
 
@@ -292,7 +294,7 @@ def _transition(data: MethodData, source: str | None) -> np.ndarray:
     assert source is not None
     if source == AUTO:
         found = data.find(source)
-        matrix, note = true_label_first(found.transition, found.rate)
+        matrix, note = without_confusion(found.transition, found.rate)
         if note:
             data.reporter.note(note)
         return matrix
