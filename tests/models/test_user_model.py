@@ -231,11 +231,14 @@ def test_a_run_of_a_stranger_runs_no_code(here):
     from safetensors import safe_open
     from safetensors.torch import save_file
 
+    from noisylabels.training.weights_file import digest_of
+
     with safe_open(file, framework="pt") as opened:
         header = json.loads(opened.metadata()["noisylabels"])
         weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     for name in ("my_trap:build", "my_trap.py:build", "os:system", "mlp:build"):
         header["shape"]["name"] = name
+        header["sha256"] = digest_of(weights, header)  # a stranger can make that match
         save_file(weights, file, metadata={"noisylabels": json.dumps(header)})
         with pytest.raises(InputError, match="user-defined code"):
             load_model(here / "run", "cpu")

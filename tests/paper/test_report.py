@@ -56,6 +56,7 @@ def test_the_papers_sections_stand_among_the_studys(sections):
         "spread": "Variation across seeds, paired differences, ranks",
         "tested": "Tests of the paper's claims",
         "published": "Comparison with published results",
+        "dynamics": "Dynamics",
         "time": "Training time",
         "curves": "Learning curves",
         "details": "All measures, settings, failed runs",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from noisylabels.core.columnar import Column, read_columns
-from noisylabels.core.files import atomic_replace
+from noisylabels.core.columnar import Column, read_columns, write_parquet
 from noisylabels.training.dynamics.sums import Entry
 
 FILE, EXAMPLES = "dynamics.parquet", "dynamics-examples.parquet"
@@ -73,15 +71,8 @@ def write_recording(folder: Path, entries: Sequence[Entry], examples: Mapping[st
     columns = zip(*entries, strict=True) if entries else [[]] * len(COLUMNS)
     kinds = (pa.int32(), pa.string(), pa.string(), pa.string(), pa.float64())
     arrays = [pa.array(list(column), kind) for column, kind in zip(columns, kinds, strict=True)]
-    _write(folder / FILE, pa.table(dict(zip(COLUMNS, arrays, strict=True))))
-    _write(folder / EXAMPLES, pa.table(dict(examples)))
-
-
-def _write(path: Path, table: Any) -> None:
-    import pyarrow.parquet as pq
-
-    with atomic_replace(path) as temporary, temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
+    write_parquet(folder / FILE, pa.table(dict(zip(COLUMNS, arrays, strict=True))), compression="zstd")
+    write_parquet(folder / EXAMPLES, pa.table(dict(examples)), compression="zstd")
 
 
 def read_dynamics(folder: Path) -> dict[str, np.ndarray]:
