@@ -314,12 +314,16 @@ def array_header(file: Any, where: Path | str) -> tuple[tuple[int, ...], np.dtyp
         InputError: it has no header of the format of .npy.
     """
     try:
-        version = np.lib.format.read_magic(file)
-        headers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
-        shape, _, dtype = headers[version > (1, 0)](file)
-        return shape, dtype
+        return _header(file)
     except Exception as error:  # a damaged header can raise anything
         _damaged(where, error)
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    headers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+    shape, _, dtype = headers[version > (1, 0)](file)
+    return shape, dtype
 
 
 def _check_size(file: BinaryIO) -> None:
@@ -328,7 +332,7 @@ def _check_size(file: BinaryIO) -> None:
     NumPy computes with 64 bits, which a hostile shape overflows.
     """
     began = file.tell()
-    shape, dtype = array_header(file, file.name)
+    shape, dtype = _header(file)
     first = file.tell()
     there = file.seek(0, os.SEEK_END) - first
     file.seek(began)

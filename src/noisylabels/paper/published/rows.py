@@ -68,7 +68,7 @@ class Published:
         model, epochs, metric, setting: as reported; empty or None if not.
         source: the source of the number.
         secondary: whether the number was read from a publication that quotes the source.
-        collection: "paper", "literature", or "methods" for what trains otherwise than by a loss.
+        collection: "paper", "literature", or "methods" for training methods.
     """
 
     dataset: str
