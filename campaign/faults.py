@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from campaign.cases import Case, Place
@@ -101,12 +102,13 @@ def _inline(job: Job) -> Job:
     words = tuple(
         "0" if before == "--jobs" else word for before, word in zip(("", *job.words), job.words, strict=False)
     )
-    return Job(job.name.replace(" with 2 workers", ""), words, job.results, job.copied, job.files)
+    return replace(job, name=job.name.replace(" with 2 workers", ""), words=words)
 
 
 def _case(bench: Bench, number: int, sound: dict[str, Sound]) -> Result:
     draw = Draw(bench.seed, number, "fault")
-    job, name = _inline(draw.choice(usable(bench.only))), draw.choice(sorted(FAULTS))
+    jobs = [job for job in usable(bench.only) if job.call is None]  # the fault would hit the client as well
+    job, name = _inline(draw.choice(jobs)), draw.choice(sorted(FAULTS))
     if job.name not in sound:
         sound[job.name] = undisturbed(bench, job)
     place = Place(bench.work / f"fault-{bench.seed}-{number}", bench.base)
@@ -135,7 +137,7 @@ def _disturbed(
 ) -> Result:
     before = fingerprint(place.outside)
     lost = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), NOWHERE) | {"NOISYLABELS_CACHE": None}
-    faulty = Case(case.words, lost if name == "no home" else {})
+    faulty = replace(case, environment=lost if name == "no home" else {})
     code = finish(_start(place, faulty, FAULTS[name], draw), bench.seconds)
     outcome = judge(place, code, (place.root / "output").read_bytes(), before, ())
     found = [*outcome.findings, *half_written(place.inside)]

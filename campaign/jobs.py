@@ -11,6 +11,7 @@ from typing import Any
 
 from campaign.cases import Case, Place
 from campaign.oracle import read
+from campaign.reviewing import WORDS, decide_all
 
 TRAIN = """data = "digits"
 model = "mlp"
@@ -48,6 +49,7 @@ class Job:
         files: further files, by name.
         results: returns of the working directory what must not depend on kills and faults.
         weight: how often it is chosen.
+        call: what is called in place of the command, see `Case`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Job:
     copied: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     weight: float = 1.0
+    call: Callable[[], int] | None = None
 
     def prepare(self, place: Place) -> Case:
         """Make the files of the job in a fresh place and return its case."""
@@ -64,7 +67,7 @@ class Job:
             place.copy(name, name)
         for name, text in self.files:
             (place.inside / name).write_text(text)
-        return Case(self.words)
+        return Case(self.words, call=self.call)
 
 
 def digest(path: Path) -> str:
@@ -148,6 +151,14 @@ JOBS = (
         ("embed", "photos", "--features", "efficientnet-lite0", "--out", "f.npz"),
         of_file("f.npz"),
         copied=("photos",),
+    ),
+    Job(
+        "review",
+        WORDS,
+        of_file("corrected.csv"),
+        copied=("photos", "audit-photos"),
+        weight=2,
+        call=decide_all,
     ),
     Job(
         "review export",

@@ -8,17 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
 import noisylabels
+from noisylabels.core.checks import InputError
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from campaign.cases import GENERATORS, Case, Generator, Place, load_generators  # noqa: E402
 from campaign.draw import Draw  # noqa: E402
+from campaign.fuzz import TARGETS, guarded  # noqa: E402
 from campaign.kills import compared, difference  # noqa: E402
 from campaign.oracle import fingerprint, judge  # noqa: E402
 from campaign.patience import Limit, waited  # noqa: E402
@@ -172,6 +175,31 @@ def test_a_number_gives_the_same_case_again(tmp_path: Path):
             made.append((name, list(case.words), files))
     assert made[: len(made) // 2] == made[len(made) // 2 :]
     assert Draw(3, 14).random() != Draw(3, 15).random() != Draw(4, 14).random()
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_a_parser_accepts_its_sound_inputs_and_refuses_others(name: str):
+    make, seeds = TARGETS[name]
+    target = make()
+    answer = guarded(target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in seeds:
+            target(seed)
+            for content in (b"", seed[:-2], b"\xff" + seed, seed * 2, b"1if " + seed, b"0x1for " + seed):
+                answer(content)
+
+
+def test_a_parser_that_fails_otherwise_is_found():
+    def parse(content: bytes) -> None:
+        if content == b"lines":
+            raise InputError("two\nlines")
+        raise KeyError(content)
+
+    with pytest.raises(KeyError):
+        guarded(parse)(b"a")
+    with pytest.raises(AssertionError, match="several lines"):
+        guarded(parse)(b"lines")
 
 
 def test_the_table_adds_up():

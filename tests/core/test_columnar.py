@@ -23,6 +23,16 @@ def with_number(path: Path, order: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_header_of_python_2_is_read_without_a_warning(tmp_path, mapped):
+    path = tmp_path / "labels.npy"
+    np.save(path, np.arange(6, dtype="<i8").reshape(2, 3))
+    path.write_bytes(path.read_bytes().replace(b"(2, 3), }  ", b"(2L, 3L), }"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_array(path, mapped=mapped).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("mapped", [False, True])
 def test_a_number_that_is_no_character_is_one_line(tmp_path, order, mapped):

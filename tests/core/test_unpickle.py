@@ -114,6 +114,8 @@ def test_only_plain_numbers_are_admitted(array):
         pickle.dumps([1, 2]),
         pickle.dumps({"data": np.arange(9, dtype="u1")}).replace(b"K\x09\x85", b"K\x63\x85"),  # 99 of 9 bytes
         b"\x80\x04P1\n.",
+        b"}r\xff\xff\xff\x7f.",  # an object with the number 2,147,483,647
+        b"}p2147483647\n.",
     ],
 )
 def test_damage_is_one_clear_line(content):

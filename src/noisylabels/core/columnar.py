@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -284,11 +285,13 @@ def read_array(
         if mapped or writable:
             with open_file(path) as file:
                 _check_size(file)
-            return _with_characters(np.lib.format.open_memmap(path, mode="c" if writable else "r"))
+            with _quiet():
+                return _with_characters(np.lib.format.open_memmap(path, mode="c" if writable else "r"))
         with open_file(path) as file:  # opened here, because np.load leaves a damaged archive open
             if name is None:
                 return next_array(file, path)
-            array = np.load(file, allow_pickle=False)[name]
+            with _quiet():
+                array = np.load(file, allow_pickle=False)[name]
         if not isinstance(array, np.ndarray):  # the bytes of another file in the archive
             raise ValueError("not an array")
         return _with_characters(array)
@@ -302,7 +305,8 @@ def next_array(file: BinaryIO, where: Path | str) -> np.ndarray:
     """Return the array in the format of .npy at the place of an open file; see `read_array` for errors."""
     try:
         _check_size(file)
-        return _with_characters(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
+        with _quiet():
+            return _with_characters(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
     except Exception as error:  # a damaged header can raise anything
         _damaged(where, error)
 
@@ -322,8 +326,17 @@ def array_header(file: Any, where: Path | str) -> tuple[tuple[int, ...], np.dtyp
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     headers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
-    shape, _, dtype = headers[version > (1, 0)](file)
+    with _quiet():
+        shape, _, dtype = headers[version > (1, 0)](file)
     return shape, dtype
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out NumPy's warning of a header that Python 2 wrote."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _check_size(file: BinaryIO) -> None:

@@ -1,15 +1,30 @@
-"""Numbers in expressions that Python's parser has read; nothing is evaluated."""
+"""Expressions read by Python's parser, and the numbers in them; nothing is evaluated."""
 
 from __future__ import annotations
 
 import ast
 import math
+import warnings
+
+
+def parse(text: str) -> ast.expr:
+    """Return the syntax tree of an expression.
+
+    Raises:
+        ValueError: it is no expression, or is nested too deep to be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of "1if", which is refused later or is a number
+            return ast.parse(text, mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error)) from None
 
 
 def number_of(node: ast.expr) -> float | None:
     """Return the number that a node stands for, or None if it is none.
 
-    >>> [number_of(ast.parse(text, mode="eval").body) for text in ("2", "-0.5", "3*ln(1)", "q", "True")]
+    >>> [number_of(parse(text)) for text in ("2", "-0.5", "3*ln(1)", "q", "True")]
     [2.0, -0.5, 0.0, None, None]
     """
     match node:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ def read_table(content: bytes, what: str, *, wrapped: bool = False) -> dict[Any,
     {'labels': [3, 1]}
     """
     try:
+        _check_memo(content)
         value = _Unpickler(content, _WRAPPED if wrapped else _PLAIN).load()
         if wrapped:
             value = value.only() if isinstance(value, _Array) else value
@@ -82,6 +84,19 @@ def read_saved(path: Path) -> dict[Any, Any]:
         if isinstance(error, _RefusedError):
             raise _refused(str(path), str(error)) from None
         raise damaged(str(path), error) from None
+
+
+def _check_memo(content: bytes) -> None:
+    """Raise a `ValueError` if a pickle numbers its objects higher than it has bytes.
+
+    Python's reader makes room for as many objects as the highest number: gigabytes for a few bytes of a file.
+    """
+    for opcode, number, _ in pickletools.genops(content):
+        if opcode.name in _STORES and int(number or 0) > len(content):
+            raise ValueError(f"it numbers an object {number:,} in {len(content):,} bytes")
+
+
+_STORES = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 
 
 def _table(value: object, what: str) -> dict[Any, Any]:

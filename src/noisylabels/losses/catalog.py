@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from noisylabels.core.checks import InputError, check_between, check_choice
+from noisylabels.core.literals import parse
 from noisylabels.core.registry import Registry
 from noisylabels.losses.forms import FORMS, NEGATIVE, NORMALIZE, SELECT, Form, Label
 from noisylabels.losses.validation import check_domain, check_free, check_label_sum, check_shape, check_sloped
@@ -174,7 +175,7 @@ class Named:
 
     def __post_init__(self) -> None:
         if self.is_sum and self.defaults:
-            addends = tuple(_addends(ast.parse(self.template, mode="eval").body))
+            addends = tuple(_addends(parse(self.template)))
             object.__setattr__(self, "addends", addends)  # the dataclass is frozen
 
     @property

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.literals import number_of
+from noisylabels.core.literals import number_of, parse
 from noisylabels.losses.catalog import LOSSES, WRAPPERS, Named, find
 from noisylabels.losses.evaluation import IGNORE
 from noisylabels.losses.forms import NEGATIVE, NORMALIZE, SELECT
@@ -98,8 +98,8 @@ def read_terms(expression: str, row: Callable[[str], UserLoss] = user_row) -> li
     """Return the terms of an expression; `row` returns the rows of user-defined functions."""
     quoted = _OWN.sub(lambda found: repr(found[1] or found[2] or found[3]), expression.strip())
     try:
-        return _terms(ast.parse(quoted, mode="eval").body, _Source(expression, row))
-    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        return _terms(parse(quoted), _Source(expression, row))
+    except (ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"the loss {_cut(expression)} cannot be parsed, {_help(expression)}") from None

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from noisylabels.core.checks import InputError, did_you_mean
-from noisylabels.core.literals import number_of, written
+from noisylabels.core.literals import number_of, parse, written
 from noisylabels.core.parameters import Value, check_parameter, defaults_of
 from noisylabels.core.registry import Registry
 from noisylabels.core.user_code import canonical_spec, failed, find, importable, split_spec
@@ -255,8 +255,8 @@ def _given(name: str, brackets: str, whole: str, what: str = "method") -> dict[s
     # `lambda` is a word of Python's, and the name of the papers' parameter
     text = "f" + re.sub(r"\blambda(\s*=)", r"lambda_\1", brackets)
     try:
-        node = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        node: ast.expr | None = parse(text)
+    except ValueError:
         node = None
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
         raise InputError(f"the {what} {whole[:90]!r} cannot be parsed, {_HELP}")

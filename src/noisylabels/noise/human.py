@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.columnar import array_header
 from noisylabels.core.files import check_file, file_digest
 from noisylabels.core.opening import TEXT_BYTES, check_regular, open_file
 from noisylabels.core.unpickle import damaged, read_saved, read_table
@@ -194,19 +195,9 @@ def _read_parquet(path: Path) -> dict[Any, Any]:
 
 def _read_numpy(path: Path) -> dict[Any, Any]:
     """Read the authors' .npy file: a single object, a pickled table of columns."""
-    try:
-        with open_file(path) as file:
-            version = np.lib.format.read_magic(file)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, _, dtype = read_header(file)
-            content = file.read()
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header can raise anything
-        raise damaged(str(path), error) from None
+    with open_file(path) as file:
+        shape, dtype = array_header(file, path)
+        content = file.read()
     if dtype != np.dtype(object) or shape != ():
         raise InputError(
             f"{path} holds an array of {dtype} of shape {shape}, expected a table of columns; "
