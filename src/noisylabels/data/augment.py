@@ -1,4 +1,4 @@
-"""Augmentation: padded random crops and flips, drawn on the CPU and applied on the device.
+"""Augmentation: random crops, flips and strong operations, drawn on the CPU and applied on the device.
 
 How an example is augmented in an epoch depends only on the seed, the epoch and the example's position in its
 set: not on the batch size, the order, the device, or where a run was resumed.
@@ -15,8 +15,11 @@ from torch.nn import functional
 
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.rng import generator
+from noisylabels.data.feature_noise import FeatureNoise
+from noisylabels.data.strong import StrongDraws, apply_strong, draw_strong
 
 MAX_CROP = 1024  # more padding than any image needs; a typo must not fill the memory
+MAX_RANDOM = 16  # more operations than leave anything to recognize
 
 
 class Draws(NamedTuple):
@@ -24,14 +27,17 @@ class Draws(NamedTuple):
 
     flip: torch.Tensor  # bool, (n,): mirrored left to right
     shift: torch.Tensor  # int64, (n, 2): first row and column of the window in the padded image
+    strong: StrongDraws | None = None  # without strong operations
 
     def at(self, index: torch.Tensor) -> Draws:
         """Return the draws of the examples at `index`, (B,)."""
-        return Draws(self.flip.index_select(0, index), self.shift.index_select(0, index))
+        strong = None if self.strong is None else self.strong.at(index)
+        return Draws(self.flip.index_select(0, index), self.shift.index_select(0, index), strong)
 
     def to(self, device: torch.device) -> Draws:
         """Return the draws on `device`."""
-        return Draws(self.flip.to(device), self.shift.to(device))
+        strong = None if self.strong is None else self.strong.to(device)
+        return Draws(self.flip.to(device), self.shift.to(device), strong)
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,30 @@ class Augment:
 
     The order and the padding are those of Ma et al. (2020), who crop and flip before normalizing, so
     the border is black, not gray.
+
+    Args:
+        crop: pixels of padding on each side, 0 for no crop.
+        flip: whether images are mirrored.
+        rand: random operations per image after that, see `data.strong`.
+        cutout: side of the square that is cut out at last, in pixels.
     """
 
     crop: int = 0
     flip: bool = False
+    rand: int = 0
+    cutout: int = 0
 
     def __bool__(self) -> bool:
-        return self.flip or self.crop > 0
+        return self.flip or self.crop > 0 or self._is_strong
+
+    @property
+    def _is_strong(self) -> bool:
+        return self.rand > 0 or self.cutout > 0
 
     def __str__(self) -> str:
-        parts = ([f"crop:{self.crop}"] if self.crop else []) + (["flip"] if self.flip else [])
+        parts = [f"crop:{self.crop}"] if self.crop else []
+        parts += ["flip"] if self.flip else []
+        parts += [f"{name}:{value}" for name in ("rand", "cutout") if (value := getattr(self, name))]
         return "+".join(parts) or "none"
 
     def draw(self, n: int, seed: int, epoch: int, view: int = 0) -> Draws:
@@ -57,7 +77,8 @@ class Augment:
 
         Args:
             n: the number of examples in the set.
-            seed: the run's seed; the draws come from its stream ("augment", epoch).
+            seed: the run's seed; the draws come from its stream ("augment", epoch), those of strong
+                operations from another.
             epoch: 0 or more.
             view: 0 or more; view k > 0 draws from the stream ("augment", epoch, k).
 
@@ -68,20 +89,24 @@ class Augment:
         stream = generator(seed, "augment", epoch, *([view] if view else []))
         flip = torch.rand(n, generator=stream) < 0.5
         shift = torch.randint(0, 2 * self.crop + 1, (n, 2), generator=stream)
-        return Draws(flip if self.flip else torch.zeros_like(flip), shift)
+        strong = draw_strong(n, self.rand, seed, epoch, view) if self._is_strong else None
+        return Draws(flip if self.flip else torch.zeros_like(flip), shift, strong)
 
     def apply(self, images: torch.Tensor, draws: Draws) -> torch.Tensor:
-        """Crop and flip a batch.
+        """Crop and flip a batch, then apply strong operations.
 
         Args:
-            images: any dtype, (B, C, H, W).
+            images: any dtype, (B, C, H, W); uint8 for strong operations.
             draws: the draws of these B examples, on the same device.
 
         Returns:
             The same dtype and shape; without a loop over examples or a synchronization.
         """
-        if not self:
-            return images
+        if self.flip or self.crop:
+            images = self._cropped(images, draws)
+        return images if draws.strong is None else apply_strong(images, draws.strong, self.cutout)
+
+    def _cropped(self, images: torch.Tensor, draws: Draws) -> torch.Tensor:
         B, C, H, W = images.shape
         pad = self.crop
         padded = functional.pad(images, (pad, pad, pad, pad)) if pad else images
@@ -94,42 +119,86 @@ class Augment:
         return padded.reshape(B, C, -1).gather(2, window).view(B, C, H, W)
 
 
-def parse_augment(spec: str) -> Augment:
+Augmentation = Augment | FeatureNoise
+"""Random changes of images, or of rows of features; false if it changes nothing."""
+
+NUMBERS = {
+    "crop": ("a padding from 1 to {most} pixels", "crop:4", MAX_CROP),
+    "rand": ("a number of operations from 1 to {most}", "rand:2", MAX_RANDOM),
+    "cutout": ("a side from 1 to {most} pixels", "cutout:16", MAX_CROP),
+}
+"""Parts with a whole number: what it is, an example, and the largest one."""
+
+SHARES = {"noise": (0.0, 100.0), "dropout": (0.0, 1.0)}
+"""Parts of the augmentation of features, each with a number between these."""
+
+KNOWN = ("none", "flip", "crop:4", "crop:4+flip", "rand:2", "cutout:16", "noise:0.1", "dropout:0.1")
+
+
+def parse_augment(spec: str) -> Augmentation:
     """Parse an augmentation.
 
     Args:
-        spec: "none", "flip", "crop:P" (P pixels of padding), or both joined with "+".
+        spec: "none", or parts joined with "+". Of images: "flip", "crop:P" (P pixels of padding), "rand:N" (N
+            random operations), "cutout:S" (a square of side S). Of features: "noise:S" (S standard
+            deviations), "dropout:P" (a share P of the columns).
 
     Returns:
         The augmentation; its `str` gives the text again.
 
     Raises:
-        InputError: a part is unknown or repeated, or its padding is not an integer of 1 or more.
+        InputError: a part is unknown or repeated, its number is out of range, or parts for images and for
+            features are mixed.
 
     >>> parse_augment("crop:4+flip")
-    Augment(crop=4, flip=True)
-    >>> str(parse_augment("none"))
-    'none'
+    Augment(crop=4, flip=True, rand=0, cutout=0)
+    >>> str(parse_augment("none")), str(parse_augment("dropout:0.1 + noise:0.2"))
+    ('none', 'noise:0.2+dropout:0.1')
     """
-    crop, flip = 0, False
     parts = [part.strip() for part in spec.lower().split("+")]
+    found: dict[str, int | float | bool] = {}
     for part in parts:
         name, colon, value = part.partition(":")
-        if parts.count(part) > 1 or (name == "crop" and crop):
+        if parts.count(part) > 1 or name in found:
             raise InputError(f"augmentation {spec!r} names {name!r} twice")
-        if name == "crop":
-            if not (value.isascii() and value.isdigit() and 1 <= int(value) <= MAX_CROP):
-                raise InputError(
-                    f"augmentation {spec!r}: crop needs a padding from 1 to {MAX_CROP} pixels, as in 'crop:4'"
-                )
-            crop = int(value)
+        if name in NUMBERS:
+            found[name] = _whole(spec, name, value)
+        elif name in SHARES:
+            found[name] = _share(spec, name, value)
         elif part == "flip":
-            flip = True
+            found[name] = True
         elif part != "none" or len(parts) > 1:
-            known = ["none", "flip", "crop:4", "crop:4+flip"]
             hint = "" if name != "none" or colon else "; 'none' stands alone"
-            raise InputError(f"unknown augmentation {part!r} in {spec!r}{hint or did_you_mean(part, known)}")
-    return Augment(crop=crop, flip=flip)
+            raise InputError(f"unknown augmentation {part!r} in {spec!r}{hint or did_you_mean(part, KNOWN)}")
+    of_features = {name: float(value) for name, value in found.items() if name in SHARES}
+    if of_features and len(of_features) < len(found):
+        raise InputError(
+            f"augmentation {spec!r} has parts for images and for features; noise and dropout are for features, "
+            "expected one kind"
+        )
+    return FeatureNoise(**of_features) if of_features else Augment(**found)  # type: ignore[arg-type]
+
+
+def _whole(spec: str, name: str, value: str) -> int:
+    what, example, most = NUMBERS[name]
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= most):
+        needed = what.format(most=most)
+        raise InputError(f"augmentation {spec!r}: {name} needs {needed}, as in {example!r}")
+    return int(value)
+
+
+def _share(spec: str, name: str, value: str) -> float:
+    low, high = SHARES[name]
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not low < number < high:
+        raise InputError(
+            f"augmentation {spec!r}: {name} needs a number above {low:g} and below {high:g}, as in "
+            f"'{name}:0.1'"
+        )
+    return number
 
 
 def normalize(

@@ -11,13 +11,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import generator
-from noisylabels.data.augment import Augment, Draws, normalize
+from noisylabels.data.augment import Augmentation, normalize
+from noisylabels.data.views import check_fits, kinds_of, view_augment
 
 _AHEAD = 8  # batches gathered in advance
 _AHEAD_THREADS = 4  # a disk serves several requests at once
@@ -84,21 +85,22 @@ class Batches:
         mean: C numbers in [0, 1], see `ImageSet.mean_std`; D of any size for features; None for features
             that `standardized` returned.
         std: C numbers above 0, or D; None without a mean.
-        augment: the augmentation; None for none, as required for features.
+        augment: the augmentation, of images or of features; None for none.
         shuffle: use a new order in each epoch instead of that of the positions.
-        seed: the seed of the streams ("order", epoch), ("augment", epoch), and ("augment", epoch, k) for view
-            k > 0.
+        seed: the seed of the streams ("order", epoch), ("augment", epoch), ("augment", epoch, k) for view
+            k > 0, and those of strong views and of features.
         positions: int64, (n,): the examples of the part, without repetition; None for all N. A batch's
             `positions` and the augmentation of an example always refer to its position in the set.
-        views: the number of augmented views of each example in a batch, each from its own random stream.
+        views: the number of augmented views of each example in a batch, or their kinds, see `data.views`;
+            each has its own random stream.
         channels_last: return images in the memory layout that convolutions prefer on recent hardware.
         drop_last: leave out an incomplete last batch. Otherwise it is kept, except that when shuffling (in
             training) a last batch of a single example is merged into the previous one, because batch
             normalization cannot train on a single example.
 
     Raises:
-        InputError: lengths or channels differ, the batch size is below 1, the part is empty, or no batch
-            would remain.
+        InputError: lengths or channels differ, the batch size is below 1, the part is empty, no batch would
+            remain, or the augmentation does not fit the images.
 
     >>> pixels = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
     >>> batches = Batches(pixels, torch.arange(5), batch_size=2, device="cpu", mean=[0.0], std=[1.0],
@@ -116,11 +118,11 @@ class Batches:
         device: torch.device | str,
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
-        augment: Augment | None,
+        augment: Augmentation | None,
         shuffle: bool,
         seed: int,
         positions: torch.Tensor | None = None,
-        views: int = 1,
+        views: int | Sequence[str] = 1,
         channels_last: bool = False,
         drop_last: bool = False,
     ) -> None:
@@ -142,18 +144,17 @@ class Batches:
         _check_scale(images, mean, std)
         self.device = torch.device(device)
         self.batch_size = batch_size
-        if augment and images.ndim != 4:
-            raise InputError(f"features of {images.shape[1]} columns cannot be augmented; use augment none")
+        check_fits(augment, images.shape[1:])
         self.resident = _fits(images, self.device)
         # a second `Batches` of the same images uses these, so that none is moved twice
         self.inputs = images.to(self.device) if self.resident else images
         # inputs that may not be in memory are gathered in advance
         self._from_disk = not self.resident or (self.device.type == "cpu" and images.nbytes >= _AHEAD_BYTES)
         self._positions = positions
-        self._views = views
         self._labels = labels.to(self.device)
         self._scale = None if mean is None or std is None else _scale(mean, std, self.device)
-        self._augment = augment or None
+        self._augments = [view_augment(kind, augment, images.shape[1:]) or None for kind in kinds_of(views)]
+        self.plain_views = self._augments.count(None)  # equal ones
         self._shuffle = shuffle
         self._seed = seed
         last = channels_last and images.ndim == 4
@@ -192,10 +193,10 @@ class Batches:
         order = self._positions
         if self._shuffle:
             order = order[torch.randperm(len(order), generator=generator(self._seed, "order", epoch))]
-        draws: list[Draws | None] = [None] * self._views
-        if self._augment:
-            augment, n = self._augment, len(self.inputs)
-            draws = [augment.draw(n, self._seed, epoch, view).to(self.device) for view in range(self._views)]
+        draws = [
+            None if augment is None else augment.draw(len(self.inputs), self._seed, epoch, k).to(self.device)
+            for k, augment in enumerate(self._augments)
+        ]
         here = order.to(self.device)
         spans = list(zip([0, *self._ends[:-1]], self._ends, strict=True))[start:]
         gathered = self._ahead(order, spans) if self._from_disk else None
@@ -206,7 +207,7 @@ class Batches:
                 pixels = self.inputs.index_select(0, index)
             else:
                 pixels = next(gathered).to(self.device, non_blocking=True)
-            views = [self._prepare(pixels, index, drawn) for drawn in draws]
+            views = [self._prepare(pixels, index, *each) for each in zip(self._augments, draws, strict=True)]
             target = self._labels.index_select(0, index)
             for begin, end in block:
                 part = slice(begin - first, end - first)
@@ -231,12 +232,21 @@ class Batches:
         finally:  # an epoch that ends early waits only for the batches being gathered
             pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, pixels: torch.Tensor, index: torch.Tensor, draws: Draws | None) -> torch.Tensor:
-        if self._augment is not None and draws is not None:
-            pixels = self._augment.apply(pixels, draws.at(index))
-        if self._scale is None:
-            return pixels
-        return normalize(pixels, *self._scale).contiguous(memory_format=self._layout)
+    def _prepare(
+        self,
+        pixels: torch.Tensor,
+        index: torch.Tensor,
+        augment: Augmentation | None,
+        draws: Any,  # those of the augmentation; None without
+    ) -> torch.Tensor:
+        rows = pixels.ndim == 2  # features are standardized first, images last
+        if augment is not None and not rows:
+            pixels = augment.apply(pixels, draws.at(index))
+        if self._scale is not None:
+            pixels = normalize(pixels, *self._scale).contiguous(memory_format=self._layout)
+        if augment is not None and rows:
+            pixels = augment.apply(pixels, draws.at(index))
+        return pixels
 
 
 def standardized(

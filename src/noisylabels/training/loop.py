@@ -135,8 +135,8 @@ class _Run:
         method.prepare(_setup(data, use, self.steps, device))
         method.to(device)  # its own buffers and parameters, and those of the loss
         method.networks.to(memory_format=layout)  # type: ignore[call-overload]  # those made in prepare too
-        if method.views > 1 and use.augment == "none":
-            self.note(f"the {method.views} views of each example are equal: nothing is augmented")
+        if (equal := data.batches.plain_views) > 1:
+            self.note(f"the {equal} views of each example are equal: nothing is augmented")
         own = isinstance(method.loss, nn.Module) and trainable([method.loss])
         if use.loss_lr is not None and not own:
             self.note("loss_lr has no effect: the loss has no parameters of its own")

@@ -97,8 +97,9 @@ class Method(nn.Module, ABC):
             trained.
     """
 
-    views: int = 1
-    """number of augmented views of each example in a batch"""
+    views: int | Sequence[str] = 1
+    """number of augmented views of each example in a batch, or the kind of each: "plain" as the run augments,
+    "weak" (for features: a little noise), "strong" (random operations and cutout, or more noise)"""
     capturable: ClassVar[bool] = False
     """whether `step` runs the same operations every time, so that a CUDA graph can replay it: state
     changes in place, and no Python number, such as `batch.epoch`, decides what a step computes"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -68,7 +69,7 @@ def training_data(
     positions: np.ndarray | None,
     use: Settings,
     device: torch.device,
-    views: int = 1,
+    views: int | Sequence[str] = 1,
     normalization: Normalization | None = None,
 ) -> TrainingData:
     """Return the batches of a run, all normalized alike, after checking that sets and labels match.
