@@ -25,6 +25,7 @@ EXPRESSIONS = {
     "agreement": ["agreement(warmup=1)"],
     "mixup": ["mixup"],
     "relabel": ["relabel", "relabel(how=relabel)", "relabel(how=reweigh)"],
+    "dividemix": ["dividemix(rate=0.4,warmup=1,ramp=1)"],
     "knn": ["knn(smallest=3,largest=7)"],
 }
 """Each method of the catalog as the contract suite runs it, so that all of its parts are at work."""

@@ -44,7 +44,7 @@ EVERY = pytest.mark.parametrize("expression", CASES)
 
 def test_every_method_is_seen():
     assert EXPRESSIONS.keys() == set(METHODS)
-    assert len(METHODS) == 11
+    assert len(METHODS) == 12
     assert [name for name, row in METHODS.items() if row.fitted] == ["knn"]
     for row in METHODS.values():
         assert row.title
@@ -250,7 +250,7 @@ def test_an_example_of_weight_0_has_no_say(expression, sets, model):
     ends = []
     for data in (train, other):
         network = model(norm=False)
-        trained(expression, network, data, None, weights=weights, loss="ce", augment="none")
+        trained(expression, network, data, None, weights=weights, loss="ce")
         ends.append(network[-1].weight)
     torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-7)
 
@@ -262,10 +262,14 @@ CLASS_OPTIONS = {
 }
 
 
+NO_IGNORED = ("backward", "dividemix")
+"""Methods that need a loss under every label."""
+
+
 def refuses(expression: str, options: dict) -> bool:
     """Return whether a method is not defined for a loss with these options."""
     name = method(expression).name
-    return bool(options) and (name == "sop" or (name == "backward" and "ignore_index" in options))
+    return bool(options) and (name == "sop" or (name in NO_IGNORED and "ignore_index" in options))
 
 
 @EVERY
@@ -326,7 +330,7 @@ def test_soft_and_ignored_labels_are_refused_before_any_method(labels, sets):
 def test_a_loss_that_ignores_a_class(expression, sets, model):
     train, test = sets()
     criterion = nl.loss("ce", ignore_index=1)
-    if method(expression).name in ("backward", "sop"):
+    if method(expression).name in ("sop", *NO_IGNORED):
         with pytest.raises(InputError, match="ignore_index is 1"):
             fit(model(), train, test, criterion, method=ready(expression), **RUN)
         return
@@ -334,7 +338,7 @@ def test_a_loss_that_ignores_a_class(expression, sets, model):
     assert np.isfinite(history.column("train_loss")).all()
 
 
-@pytest.mark.parametrize("name", ["coteaching", "ogc", "agreement", "relabel"])
+@pytest.mark.parametrize("name", ["coteaching", "ogc", "agreement", "relabel", "dividemix"])
 def test_a_loss_without_values_per_example_is_refused(name, sets, model):
     train, test = sets()
     with pytest.raises(InputError, match=f"the method {name}.* needs a loss per example"):
@@ -426,7 +430,7 @@ def test_a_replayed_step_is_the_plain_one_over_epochs(expression, model, monkeyp
 
     assert is_static(ready(expression)(model(), nl.loss("ce"))) == METHODS[method(expression).name].capturable
     if not METHODS[method(expression).name].capturable:
-        assert method(expression).name == "ogc"
+        assert method(expression).name in ("ogc", "dividemix")
         return
     plain, recorded = updater(), updater()
     notes: list[str] = []
@@ -470,7 +474,7 @@ def test_every_preset_is_read():
             assert method(f"{name}@{key}").expression == method(preset.expression).expression
             assert preset.source
             seen += 1
-    assert seen == 8
+    assert seen == 13
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -487,7 +491,7 @@ def test_a_class_checks_its_parameters_as_an_expression_does(name, model):
             with pytest.raises(InputError, match=f"{parameter} of {row.__name__} is "):
                 row(network, nl.loss("ce"), **{**inputs, parameter: value})
     assert len(row.domain) == {"standard": 0, "forward": 0, "backward": 0, "mixup": 1, "relabel": 1}.get(
-        name, {"sop": 4, "ogc": 3}.get(name, 2)
+        name, {"sop": 4, "ogc": 3, "dividemix": 7}.get(name, 2)
     )
 
 

@@ -10,6 +10,7 @@ from noisylabels.core.registry import Registry
 from noisylabels.methods.agreement import Agreement
 from noisylabels.methods.backward import Backward
 from noisylabels.methods.coteaching import CoTeaching
+from noisylabels.methods.dividemix import DivideMix
 from noisylabels.methods.elr import EarlyLearning
 from noisylabels.methods.forward import Forward
 from noisylabels.methods.knn import NearestNeighbors
@@ -37,5 +38,6 @@ METHODS: Registry[type[Method]] = Registry(
         "relabel": Relabel,
         "knn": NearestNeighbors,
         "ogc": Ogc,
+        "dividemix": DivideMix,
     },
 )

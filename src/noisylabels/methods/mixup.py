@@ -29,6 +29,32 @@ def mix(values: Tensor, partner: Tensor, share: Tensor) -> Tensor:
     return share * values + (1 - share) * values.index_select(0, partner)
 
 
+class Mixer:
+    """Draws partners and shares on a device, from torch's default generator.
+
+    The run seeds that generator and its checkpoint keeps it.
+
+    Args:
+        alpha: both parameters of the Beta distribution of b; the share is the larger of b and 1 - b. With 0
+            nothing is mixed.
+        device: of the draws, which wait for nothing.
+    """
+
+    def __init__(self, alpha: float, device: torch.device) -> None:
+        self.device = device
+        both = torch.full((), alpha, device=device)
+        self.distribution = Beta(both, both, validate_args=False) if alpha else None
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return a partner for each of `count` examples, (count,) int64, and the share of the example, ()."""
+        # not `randperm`, which a GPU leaves to the CPU for few examples
+        partner = torch.rand(count, device=self.device).argsort()
+        if self.distribution is None:
+            return partner, torch.ones((), device=self.device)
+        share = self.distribution.sample()
+        return partner, torch.maximum(share, 1 - share)
+
+
 class Mixup(Method):
     """Minimizes ``s l(z, y) + (1 - s) l(z, y')`` at the mixture ``s x + (1 - s) x'`` of two examples.
 
@@ -64,21 +90,11 @@ class Mixup(Method):
 
     def prepare(self, setup: Setup) -> None:
         """Place the distribution on the device, where it is drawn from without waiting."""
-        self.device = setup.device
-        alpha = torch.full((), self.alpha, device=setup.device)
-        self.distribution = Beta(alpha, alpha, validate_args=False) if self.alpha else None
+        self.mixer = Mixer(self.alpha, setup.device)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return a partner for each of `count` examples, (count,) int64, and the share of the example, ().
-
-        Both are drawn from torch's default generator, which the run seeds and its checkpoint keeps.
-        """
-        # not `randperm`, which a GPU leaves to the CPU for few examples
-        partner = torch.rand(count, device=self.device).argsort()
-        if self.distribution is None:
-            return partner, torch.ones((), device=self.device)
-        share = self.distribution.sample()
-        return partner, torch.maximum(share, 1 - share)
+        """Return a partner for each of `count` examples, (count,) int64, and the share of the example, ()."""
+        return self.mixer.draw(count)
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mixed loss, and the logits of the mixtures."""

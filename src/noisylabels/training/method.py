@@ -240,11 +240,7 @@ class Method(nn.Module, ABC):
             InputError: a loss without a `reduction` that can be set to "none".
         """
         if not self._per_example:
-            if not hasattr(self.loss, "reduction"):
-                raise InputError(
-                    f"the method {self.identity()['method']} needs a loss per example, and this loss has no "
-                    "reduction to set to 'none'; use one of nl.loss or a module such as nn.CrossEntropyLoss()"
-                )
+            self.check_loss_values()
             per_example: Any = copy.copy(self.loss)  # it shares parameters and buffers
             per_example.reduction = "none"
             self._per_example = (per_example,)
@@ -252,6 +248,14 @@ class Method(nn.Module, ABC):
             self._per_example[0].training = self.loss.training
         values: Tensor = self._per_example[0](logits, target)
         return values
+
+    def check_loss_values(self) -> None:
+        """Raise an `InputError` unless the loss has a `reduction` that can be set to "none"."""
+        if not hasattr(self.loss, "reduction"):
+            raise InputError(
+                f"the method {self.identity()['method']} needs a loss per example, and this loss has no "
+                "reduction to set to 'none'; use one of nl.loss or a module such as nn.CrossEntropyLoss()"
+            )
 
     def loss_scale(self, target: Tensor) -> Tensor | float:
         """Return the factor by which the mean of a batch's `loss_values` is the loss.
