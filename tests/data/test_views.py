@@ -1,4 +1,4 @@
-"""Views: strong operations against Pillow, noise of features, streams, kinds, and what leaves plain views alone."""
+"""Views: strong operations against Pillow, noise of features, random streams, kinds."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ EXPRESSIONS = {
     "agreement": ["agreement(warmup=1)"],
     "mixup": ["mixup"],
     "relabel": ["relabel", "relabel(how=relabel)", "relabel(how=reweigh)"],
+    "elr_plus": ["elr_plus(lambda_ramp=0.5)", "elr_plus(decay_ramp=0)"],
     "dividemix": ["dividemix(rate=0.4,warmup=1,ramp=1)"],
     "knn": ["knn(smallest=3,largest=7)"],
 }

@@ -44,7 +44,7 @@ EVERY = pytest.mark.parametrize("expression", CASES)
 
 def test_every_method_is_seen():
     assert EXPRESSIONS.keys() == set(METHODS)
-    assert len(METHODS) == 12
+    assert len(METHODS) == 13
     assert [name for name, row in METHODS.items() if row.fitted] == ["knn"]
     for row in METHODS.values():
         assert row.title
@@ -351,7 +351,8 @@ def test_losses_of_torch(expression, sets, model):
     train, test = sets()
     ends = []
     losses = [nl.loss("ce"), nn.CrossEntropyLoss()]
-    if method(expression).name in ("standard", "elr", "forward", "mixup") or "=relabel" in expression:
+    of_batches = ("standard", "elr", "elr_plus", "forward", "mixup")
+    if method(expression).name in of_batches or "=relabel" in expression:
         losses.append(nn.functional.cross_entropy)
     for loss in losses:
         network = model()
@@ -474,7 +475,7 @@ def test_every_preset_is_read():
             assert method(f"{name}@{key}").expression == method(preset.expression).expression
             assert preset.source
             seen += 1
-    assert seen == 13
+    assert seen == 18
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -491,7 +492,7 @@ def test_a_class_checks_its_parameters_as_an_expression_does(name, model):
             with pytest.raises(InputError, match=f"{parameter} of {row.__name__} is "):
                 row(network, nl.loss("ce"), **{**inputs, parameter: value})
     assert len(row.domain) == {"standard": 0, "forward": 0, "backward": 0, "mixup": 1, "relabel": 1}.get(
-        name, {"sop": 4, "ogc": 3, "dividemix": 7}.get(name, 2)
+        name, {"sop": 4, "ogc": 3, "dividemix": 7, "elr_plus": 6}.get(name, 2)
     )
 
 

@@ -67,8 +67,8 @@ def check_fits(augment: Augmentation | None, shape: Sequence[int]) -> None:
         return
     if len(shape) == 1 and not isinstance(augment, FeatureNoise):
         raise InputError(
-            f"features of {shape[0]} columns cannot be augmented by {augment}; use augment none, or noise and "
-            "dropout as in 'noise:0.1+dropout:0.1'"
+            f"features of {shape[0]} columns cannot be augmented by {augment}; use augment none, or noise "
+            "and dropout as in 'noise:0.1+dropout:0.1'"
         )
     if len(shape) == 3 and isinstance(augment, FeatureNoise):
         raise InputError(

@@ -12,6 +12,7 @@ from noisylabels.methods.backward import Backward
 from noisylabels.methods.coteaching import CoTeaching
 from noisylabels.methods.dividemix import DivideMix
 from noisylabels.methods.elr import EarlyLearning
+from noisylabels.methods.elr_plus import EarlyLearningPlus
 from noisylabels.methods.forward import Forward
 from noisylabels.methods.knn import NearestNeighbors
 from noisylabels.methods.mixup import Mixup
@@ -38,6 +39,7 @@ METHODS: Registry[type[Method]] = Registry(
         "relabel": Relabel,
         "knn": NearestNeighbors,
         "ogc": Ogc,
+        "elr_plus": EarlyLearningPlus,
         "dividemix": DivideMix,
     },
 )

@@ -18,8 +18,8 @@ from noisylabels.methods.mixup import Mixer, mix
 from noisylabels.training.method import LossFunction, Method, Setup
 
 NO_UNLABELED, FULL_UNLABELED = 0.2, 0.5
-"""Noise rates up to which the unlabeled part has no weight, and from which on it has its full one: the authors
-set lambda_u to 0 at 20 % of symmetric noise on CIFAR-10, and to 25 at 50 %."""
+"""Noise rates up to which the unlabeled part has no weight, and from which on it has its full one: the
+authors set lambda_u to 0 at 20 % of symmetric noise on CIFAR-10, and to 25 at 50 %."""
 
 _CODE = "Li et al. 2020, appendix and README of their code"
 
@@ -109,8 +109,8 @@ class DivideMix(Method):
     Args:
         model: from inputs to logits (B, K).
         loss: any loss with values per example and soft targets: of the warm-up and the labeled part.
-        rate: the noise rate, a number in [0, 1), by which lambda_u is scaled, see `unlabeled_share`; or a word
-            of `methods.inputs.KINDS`. From 0.5 on lambda_u is used as it is.
+        rate: the noise rate, a number in [0, 1), by which lambda_u is scaled, see `unlabeled_share`; or a
+            word of `methods.inputs.KINDS`. From 0.5 on lambda_u is used as it is.
         lambda_u: weight of the unlabeled part.
         warmup: epochs of warm-up.
         ramp: epochs after the warm-up over which lambda_u rises from 0.
@@ -144,7 +144,9 @@ class DivideMix(Method):
             "dividemix(lambda_u=0,rate=0.4,confidence_penalty=True)", _CODE, "40 % asymmetric noise"
         ),
         "cifar100_20": Preset("dividemix(rate=0.5,warmup=30)", _CODE, "20 % symmetric noise"),
-        "cifar100_50": Preset("dividemix(lambda_u=150,rate=0.5,warmup=30)", _CODE, "50 % or more symmetric noise"),
+        "cifar100_50": Preset(
+            "dividemix(lambda_u=150,rate=0.5,warmup=30)", _CODE, "50 % or more symmetric noise"
+        ),
     }
     views = ("weak", "weak")
 
@@ -261,7 +263,7 @@ class DivideMix(Method):
         return value, logits[: len(batch.target)]
 
     def _supervised(self, logits: Tensor, target: Tensor, labeled: Tensor, weight: Tensor) -> Tensor:
-        """Return the mean loss of the labeled rows, (), divided by their class weights if the loss has them."""
+        """Return the mean loss of the labeled rows, (), as the loss reduces it with class weights."""
         values = self.loss_values(logits, target) * weight * labeled
         class_weights = getattr(self.loss, "weight", None)
         counts = labeled.to(values.dtype)
