@@ -182,9 +182,12 @@ def test_an_unknown_model_is_found_before_the_data_are_looked_for():
         run(RunConfig(data="nowhere", model="cnn7"))
 
 
-def test_a_loss_that_compares_views_is_refused():
-    with pytest.raises(InputError, match="'gjs' compares two views of each image, and a run has one"):
-        run(RunConfig(loss="gjs"))
+def test_a_loss_that_compares_views_needs_a_method_that_gives_it_two():
+    with pytest.raises(
+        InputError, match="'gjs' compares two views of each example, and the method elr gives"
+    ):
+        run(RunConfig(loss="gjs", method="elr"))
+    assert resolve(RunConfig(loss="gjs")).config.loss == "gjs"
 
 
 def test_a_second_process_in_the_same_folder_is_told_so(tmp_path):

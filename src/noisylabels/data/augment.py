@@ -173,8 +173,8 @@ def parse_augment(spec: str) -> Augmentation:
     of_features = {name: float(value) for name, value in found.items() if name in SHARES}
     if of_features and len(of_features) < len(found):
         raise InputError(
-            f"augmentation {spec!r} has parts for images and for features, expected one kind; noise and dropout "
-            "are for features"
+            f"augmentation {spec!r} has parts for images and for features, expected one kind; noise and "
+            "dropout are for features"
         )
     return FeatureNoise(**of_features) if of_features else Augment(**found)  # type: ignore[arg-type]
 

@@ -144,10 +144,10 @@ def resolve(config: RunConfig) -> ResolvedRun:
             f"the method {trained_by.name} has a loss of its own, and the loss is {config.loss!r}; leave out "
             f"the loss, or use {trained_by.own_loss}"
         )
-    if criterion is not None and "two views" in criterion.needs:
+    if criterion is not None and "two views" in criterion.needs and not trained_by.compares_views:
         raise InputError(
-            f"the loss {config.loss!r} compares two views of each image, and a run has one (gjs is then js); "
-            "use js here, or train with gjs in your own loop"
+            f"the loss {config.loss!r} compares two views of each example, and the method "
+            f"{trained_by.name} gives it one (gjs is then js); use js here, or the method {STANDARD}"
         )
     if trained_by.fitted:  # nothing is trained, and no setting of training has an effect
         config = replace(config, epochs=1, warmup_epochs=0.0, frozen_epochs=0, table_recipe="")

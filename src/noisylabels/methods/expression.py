@@ -79,6 +79,11 @@ class MethodSpec:
         return getattr(self.make, "own_model", None)
 
     @property
+    def compares_views(self) -> bool:
+        """Whether a loss may compare two views of an example, see `Method.compares_views`."""
+        return bool(getattr(self.make, "compares_views", False))
+
+    @property
     def fitted(self) -> bool:
         """Whether nothing is trained, see `Method.fitted`."""
         return bool(getattr(self.make, "fitted", False))

@@ -25,8 +25,9 @@ from noisylabels.training.settings import OPTIMIZERS, Settings
 if TYPE_CHECKING:
     from noisylabels.losses.presets import Preset
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""From logits (B, K) and target (B,) to a scalar, or to (B,) where its reduction is "none"."""
+LossFunction = Callable[[Any, Tensor], Tensor]
+"""From logits (B, K) and target (B,) to a scalar, or to (B,) where its reduction is "none"; a loss that
+compares views takes a tuple of logits too."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Method(nn.Module, ABC):
     changes in place, and no Python number, such as `batch.epoch`, decides what a step computes"""
     weighted: ClassVar[bool] = False
     """whether `step` weighs examples, with `mean_loss` and `mean`; others refuse weights"""
+    compares_views: ClassVar[bool] = False
+    """whether `step` gives a loss that compares views, such as `gjs`, the logits of two"""
     own_loss: ClassVar[str | None] = None
     """the expression of the only loss that the method is defined for; None for any loss"""
     own_model: ClassVar[str | None] = None
@@ -233,8 +236,12 @@ class Method(nn.Module, ABC):
         # trackers allow few signs in names
         return {f"weight_{re.sub(r'[^a-z0-9]+', '_', name).strip('_')}": w for name, w in read().items()}
 
-    def loss_values(self, logits: Tensor, target: Tensor) -> Tensor:
+    def loss_values(self, logits: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
         """Return the loss of each example, (B,): 0 for an ignored target.
+
+        Args:
+            logits: (B, K), or a tuple with those of each view.
+            target: (B,) int64, or (B, K), class probabilities.
 
         Raises:
             InputError: a loss without a `reduction` that can be set to "none".
@@ -275,8 +282,11 @@ class Method(nn.Module, ABC):
         # all labels may be ignored: their values are 0
         return len(target) / counts.sum().clamp_min(torch.finfo(counts.dtype).tiny)
 
-    def mean_loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of a batch, (): with weights the mean of weight times loss."""
+    def mean_loss(self, logits: Tensor | tuple[Tensor, ...], batch: Batch) -> Tensor:
+        """Return the loss of a batch, (): with weights the mean of weight times loss.
+
+        `logits` are (B, K), or a tuple with those of each view, for a loss that compares views.
+        """
         if self.weights is None:
             return self.loss(logits, batch.target)
         return self.mean_of_losses(self.loss_values(logits, batch.target), batch)
