@@ -44,7 +44,7 @@ EVERY = pytest.mark.parametrize("expression", CASES)
 
 def test_every_method_is_seen():
     assert EXPRESSIONS.keys() == set(METHODS)
-    assert len(METHODS) == 13
+    assert len(METHODS) == 14
     assert [name for name, row in METHODS.items() if row.fitted] == ["knn"]
     for row in METHODS.values():
         assert row.title
@@ -338,7 +338,7 @@ def test_a_loss_that_ignores_a_class(expression, sets, model):
     assert np.isfinite(history.column("train_loss")).all()
 
 
-@pytest.mark.parametrize("name", ["coteaching", "ogc", "agreement", "relabel", "dividemix"])
+@pytest.mark.parametrize("name", ["coteaching", "ogc", "agreement", "relabel", "dividemix", "ssr"])
 def test_a_loss_without_values_per_example_is_refused(name, sets, model):
     train, test = sets()
     with pytest.raises(InputError, match=f"the method {name}.* needs a loss per example"):
@@ -381,7 +381,9 @@ def test_few_and_many_classes(expression, K, loss, sets, model):
 
 def setup(n: int, K: int = 3) -> Setup:
     zeros = torch.zeros(n, dtype=torch.int64)
-    return Setup(n, K, zeros, torch.arange(n), 3, 3, 0, CPU, lambda: None)
+    images = torch.randn(n, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    batches = [Batch(images, zeros, torch.arange(n))]
+    return Setup(n, K, zeros, torch.arange(n), 3, 3, 0, CPU, lambda: batches)
 
 
 @EVERY
@@ -475,7 +477,7 @@ def test_every_preset_is_read():
             assert method(f"{name}@{key}").expression == method(preset.expression).expression
             assert preset.source
             seen += 1
-    assert seen == 18
+    assert seen == 20
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -492,7 +494,7 @@ def test_a_class_checks_its_parameters_as_an_expression_does(name, model):
             with pytest.raises(InputError, match=f"{parameter} of {row.__name__} is "):
                 row(network, nl.loss("ce"), **{**inputs, parameter: value})
     assert len(row.domain) == {"standard": 0, "forward": 0, "backward": 0, "mixup": 1, "relabel": 1}.get(
-        name, {"sop": 4, "ogc": 3, "dividemix": 7, "elr_plus": 6}.get(name, 2)
+        name, {"sop": 4, "ogc": 3, "dividemix": 7, "elr_plus": 6, "ssr": 5}.get(name, 2)
     )
 
 

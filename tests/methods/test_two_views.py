@@ -21,7 +21,7 @@ def entropy(p: np.ndarray) -> float:
 
 
 def gjs(views: list[np.ndarray], label: int, w: float) -> float:
-    """Return the divergence by its definition, H of the mixture minus the mixture of H, over its largest value."""
+    """Return the entropy of the mean minus the mean entropy, over the largest value of that."""
     parts = [np.eye(len(views[0]))[label], *views]
     shares = [w] + [(1 - w) / len(views)] * len(views)
     mean = sum(share * part for share, part in zip(shares, parts, strict=True))

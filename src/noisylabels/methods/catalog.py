@@ -19,6 +19,7 @@ from noisylabels.methods.mixup import Mixup
 from noisylabels.methods.ogc import Ogc
 from noisylabels.methods.relabel import Relabel
 from noisylabels.methods.sop import Sop
+from noisylabels.methods.ssr import Ssr
 from noisylabels.methods.standard import Standard
 from noisylabels.training.method import LossFunction, Method
 
@@ -41,5 +42,6 @@ METHODS: Registry[type[Method]] = Registry(
         "ogc": Ogc,
         "elr_plus": EarlyLearningPlus,
         "dividemix": DivideMix,
+        "ssr": Ssr,
     },
 )

@@ -48,11 +48,14 @@ class Mixer:
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """Return a partner for each of `count` examples, (count,) int64, and the share of the example, ()."""
         # not `randperm`, which a GPU leaves to the CPU for few examples
-        partner = torch.rand(count, device=self.device).argsort()
+        return torch.rand(count, device=self.device).argsort(), self.share()
+
+    def share(self) -> Tensor:
+        """Return the share of an example in its mixture, ()."""
         if self.distribution is None:
-            return partner, torch.ones((), device=self.device)
+            return torch.ones((), device=self.device)
         share = self.distribution.sample()
-        return partner, torch.maximum(share, 1 - share)
+        return torch.maximum(share, 1 - share)
 
 
 class Mixup(Method):

@@ -9,11 +9,13 @@ from torch import nn
 from noisylabels.core.checks import InputError
 
 
-def last_layer(network: nn.Module, num_classes: int) -> nn.Module:
+def last_layer(
+    network: nn.Module, num_classes: int, who: str = "body_lr and frozen_epochs need"
+) -> nn.Module:
     """Return the layer that computes the K logits.
 
     It is the one that `get_classifier` returns, which timm's models have, or else the last linear layer or
-    convolution with K outputs.
+    convolution with K outputs. `who` begins the message of the error.
 
     Raises:
         InputError: the network has none.
@@ -30,7 +32,7 @@ def last_layer(network: nn.Module, num_classes: int) -> nn.Module:
         if isinstance(module, nn.Linear | nn.Conv2d | nn.LazyLinear) and outputs == num_classes:
             return module
     raise InputError(
-        f"body_lr and frozen_epochs need a last layer with {num_classes} outputs, and the model "
+        f"{who} a last layer with {num_classes} outputs, and the model "
         f"{type(network).__name__} has none; give it a method get_classifier that returns its last layer"
     )
 

@@ -264,19 +264,27 @@ class Method(nn.Module, ABC):
                 "reduction to set to 'none'; use one of nl.loss or a module such as nn.CrossEntropyLoss()"
             )
 
+    def loss_counts(self, target: Tensor) -> Tensor | None:
+        """Return what each example adds to the number that the mean loss is divided by; None for 1 each.
+
+        With class weights c that is ``c_(y_i)``, and 0 for an ignored class, (B,).
+        """
+        if not isinstance(self.loss, (Loss, nn.CrossEntropyLoss, nn.NLLLoss)):
+            return None
+        counts = None if self.loss.weight is None else self.loss.weight.index_select(0, target)
+        ignored = self.loss.ignore_index
+        if ignored is not None and ignored >= 0:
+            counts = torch.ones_like(target, dtype=torch.float32) if counts is None else counts
+            counts = counts.masked_fill(target == ignored, 0.0)
+        return counts
+
     def loss_scale(self, target: Tensor) -> Tensor | float:
         """Return the factor by which the mean of a batch's `loss_values` is the loss.
 
         A loss with class weights c divides by their sum, ``sum_i c_(y_i)``, and one that ignores a class by
         the number of other examples; the mean of values divides by B. The factor is B divided by that sum.
         """
-        if not isinstance(self.loss, (Loss, nn.CrossEntropyLoss, nn.NLLLoss)):
-            return 1.0
-        counts = None if self.loss.weight is None else self.loss.weight.index_select(0, target)
-        ignored = self.loss.ignore_index
-        if ignored is not None and ignored >= 0:
-            counts = torch.ones_like(target, dtype=torch.float32) if counts is None else counts
-            counts = counts.masked_fill(target == ignored, 0.0)
+        counts = self.loss_counts(target)
         if counts is None:
             return 1.0
         # all labels may be ignored: their values are 0
