@@ -25,9 +25,9 @@ EXPRESSIONS = {
     "agreement": ["agreement(warmup=1)"],
     "mixup": ["mixup"],
     "relabel": ["relabel", "relabel(how=relabel)", "relabel(how=reweigh)"],
-    "elr_plus": ["elr_plus(lambda_ramp=0.5)", "elr_plus(decay_ramp=0)"],
+    "elr_plus": ["elr_plus(lambda_ramp=0.5)"],
     "dividemix": ["dividemix(rate=0.4,warmup=1,ramp=1)"],
-    "ssr": ["ssr(k=5)", "ssr(k=5,lambda_fc=0,theta_s=0.5)"],
+    "ssr": ["ssr(k=5)"],
     "knn": ["knn(smallest=3,largest=7)"],
 }
 """Each method of the catalog as the contract suite runs it, so that all of its parts are at work."""
