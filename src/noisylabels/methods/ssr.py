@@ -250,9 +250,10 @@ class Ssr(Method):
 
     def _disagreement(self, batch: Batch) -> Tensor:
         """Return the mean negative cosine of one view's features and what the other view predicts, ()."""
-        (weak, _), (strong, _) = (self.features(view) for view in batch.views[:2])
-        known, guess = self.project(weak), self.predict_other(self.project(strong))
-        return -self.mean(functional.cosine_similarity(guess, known.detach(), dim=1), batch)
+        with torch.no_grad():
+            known = self.project(self.features(batch.views[0])[0])
+        guess = self.predict_other(self.project(self.features(batch.views[1])[0]))
+        return -self.mean(functional.cosine_similarity(guess, known, dim=1), batch)
 
     def columns(self) -> dict[str, float | None]:
         """Return the share of examples that are selected, and of those whose label was replaced."""
