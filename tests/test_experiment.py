@@ -405,6 +405,7 @@ SMALLER = "; elr needs a smaller lambda_ for losses with small gradients, such a
         ("ce", "standard", "more epochs"),
         ("nce", "standard", FASTER),
         ("nce", "elr(beta=0.9)", FASTER + SMALLER),
+        ("gce", "elr_plus", FASTER + SMALLER.replace("elr", "elr_plus")),
         ("ce", "elr", "more epochs"),
     ],
 )

@@ -136,8 +136,9 @@ def _by(config: dict[str, Any]) -> str:
 def _advice(loss: str, method: str) -> str:
     """Return how to avoid dead classes, as measured (docs/measured-default-loss.md, measured-methods.md)."""
     how = "more epochs" if loss == "ce" else "more epochs, or --loss ce, which learns fastest"
-    if loss != "ce" and re.match(r"elr\b", method):
-        how += "; elr needs a smaller lambda_ for losses with small gradients, such as elr(lambda_=0.3)"
+    if loss != "ce" and (found := re.match(r"elr(_plus)?\b", method)):
+        name = found[0]
+        how += f"; {name} needs a smaller lambda_ for losses with small gradients, such as {name}(lambda_=0.3)"
     return how
 
 

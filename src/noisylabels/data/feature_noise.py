@@ -23,7 +23,7 @@ class FeatureDraws(NamedTuple):
     """What the numbers of the examples are a hash of."""
 
     keys: tuple[int, ...]
-    index: Tensor  # int64, (B,): positions in the set
+    positions: Tensor  # int64, (B,): places in the set
 
     def at(self, index: Tensor) -> FeatureDraws:
         """Return the draws of the examples at `index`, (B,)."""
@@ -31,7 +31,7 @@ class FeatureDraws(NamedTuple):
 
     def to(self, device: torch.device) -> FeatureDraws:
         """Return the draws on `device`."""
-        return FeatureDraws(self.keys, self.index.to(device))
+        return FeatureDraws(self.keys, self.positions.to(device))
 
 
 def uniforms_at(key: int, index: Tensor, columns: int) -> Tensor:
@@ -84,9 +84,9 @@ class FeatureNoise:
         first, second, third = draws.keys
         D = rows.shape[1]
         if self.noise:
-            radius = (-2 * uniforms_at(first, draws.index, D).log()).sqrt()
-            angle = uniforms_at(second, draws.index, D) * (2 * math.pi)
+            radius = (-2 * uniforms_at(first, draws.positions, D).log()).sqrt()
+            angle = uniforms_at(second, draws.positions, D) * (2 * math.pi)
             rows = rows + (self.noise * radius * angle.cos()).to(rows.dtype)
         if self.dropout:
-            rows = rows.masked_fill(uniforms_at(third, draws.index, D) < self.dropout, 0.0)
+            rows = rows.masked_fill(uniforms_at(third, draws.positions, D) < self.dropout, 0.0)
         return rows

@@ -274,8 +274,10 @@ class DivideMix(Method):
     def _lambda(self) -> Tensor:
         """Return the present weight of the unlabeled part, ()."""
         rise = max(1, self.ramp * self.setup.steps)
-        share = (self.mixed_steps / rise).clamp_max(1.0) if self.ramp else torch.ones_like(self.mixed_steps)
-        return self.lambda_u * unlabeled_share(self.rate) * share
+        share: Tensor = torch.ones_like(self.mixed_steps)
+        if self.ramp:
+            share = (self.mixed_steps / rise).clamp_max(1.0)
+        return share * (self.lambda_u * unlabeled_share(self.rate))
 
     def columns(self) -> dict[str, float | None]:
         """Return the labeled share, the noise rate by the mixtures, and lambda_u; None in the warm-up."""
