@@ -138,7 +138,8 @@ def _advice(loss: str, method: str) -> str:
     how = "more epochs" if loss == "ce" else "more epochs, or --loss ce, which learns fastest"
     if loss != "ce" and (found := re.match(r"elr(_plus)?\b", method)):
         name = found[0]
-        how += f"; {name} needs a smaller lambda_ for losses with small gradients, such as {name}(lambda_=0.3)"
+        how += f"; {name} needs a smaller lambda_ for losses with small gradients, such as "
+        how += f"{name}(lambda_=0.3)"
     return how
 
 
