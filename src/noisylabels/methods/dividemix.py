@@ -277,7 +277,8 @@ class DivideMix(Method):
         share: Tensor = torch.ones_like(self.mixed_steps)
         if self.ramp:
             share = (self.mixed_steps / rise).clamp_max(1.0)
-        return share * (self.lambda_u * unlabeled_share(self.rate))
+        weight: Tensor = share * (self.lambda_u * unlabeled_share(self.rate))
+        return weight
 
     def columns(self) -> dict[str, float | None]:
         """Return the labeled share, the noise rate by the mixtures, and lambda_u; None in the warm-up."""
