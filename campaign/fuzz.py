@@ -67,7 +67,10 @@ ANNOTATIONS = {"worse_label": np.array([0, 1]), "clean_label": np.array([0, 0])}
 
 
 TARGETS: dict[str, tuple[Callable[[], Target], tuple[bytes, ...]]] = {
-    "augment": (lambda: _text("data.augment", "parse_augment"), (b"crop:4+flip", b"none")),
+    "augment": (
+        lambda: _text("data.augment", "parse_augment"),
+        (b"crop:4+flip+rand:2+cutout:16", b"noise:0.1+dropout:1e-3"),
+    ),
     "delimited": (lambda: _file("core.delimited", "read_cells", ".csv"), (b'a,b\n"1,""",2\n', b"a\tb\r\n")),
     "duration": (lambda: _text("study.plan", "read_seconds"), (b"90m", b"1h30m")),
     "features": (lambda: _text("encoders.catalog", "parse_features"), (b"timm:resnet18@160",)),

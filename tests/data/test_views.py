@@ -223,6 +223,8 @@ def test_the_augmentation_of_a_view():
         (lambda: kinds_of("weak"), "expected their number, 1 or more, or the kind of each"),
         (lambda: parse_augment("flip+noise:0.1"), "parts for images and for features"),
         (lambda: parse_augment("rand:99"), "rand needs a number of operations from 1 to 16"),
+        (lambda: parse_augment("crop:" + "9" * 5000), "crop needs a padding from 1 to 1024 pixels"),
+        (lambda: parse_augment("noise:1_0"), "noise needs a number above 0 and below 100"),
         (lambda: parse_augment("cutout"), "cutout needs a side from 1 to 1024 pixels, as in 'cutout:16'"),
         (lambda: parse_augment("dropout:1"), "dropout needs a number above 0 and below 1"),
         (lambda: parse_augment("noise:nan"), "noise needs a number above 0 and below 100"),
@@ -235,6 +237,8 @@ def test_what_does_not_fit_is_explained(call, message):
         call()
 
 
-@pytest.mark.parametrize("spec", ["crop:4+flip+rand:2+cutout:16", "rand:3", "noise:0.25+dropout:0.1"])
+@pytest.mark.parametrize(
+    "spec", ["crop:4+flip+rand:2+cutout:16", "rand:3", "noise:0.25+dropout:0.1", "noise:1.0000000001e-06"]
+)
 def test_a_spec_of_strong_parts_survives_the_round_trip(spec):
     assert str(parse_augment(spec)) == spec

@@ -6,6 +6,7 @@ set: not on the batch size, the order, the device, or where a run was resumed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -129,6 +130,8 @@ NUMBERS = {
 }
 """Parts with a whole number: what it is, an example, and the largest one."""
 
+_DECIMAL = re.compile(r"(\d+\.?\d*|\.\d+)(e-?\d+)?", re.ASCII)
+
 SHARES = {"noise": (0.0, 100.0), "dropout": (0.0, 1.0)}
 """Parts of the augmentation of features, each with a number between these."""
 
@@ -181,7 +184,8 @@ def parse_augment(spec: str) -> Augmentation:
 
 def _whole(spec: str, name: str, value: str) -> int:
     what, example, most = NUMBERS[name]
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= most):
+    # Python refuses to read a number of thousands of digits
+    if not (value.isascii() and value.isdigit() and len(value) < 99 and 1 <= int(value) <= most):
         needed = what.format(most=most)
         raise InputError(f"augmentation {spec!r}: {name} needs {needed}, as in {example!r}")
     return int(value)
@@ -189,10 +193,7 @@ def _whole(spec: str, name: str, value: str) -> int:
 
 def _share(spec: str, name: str, value: str) -> float:
     low, high = SHARES[name]
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
+    number = float(value) if _DECIMAL.fullmatch(value) else -1.0
     if not low < number < high:
         raise InputError(
             f"augmentation {spec!r}: {name} needs a number above {low:g} and below {high:g}, as in "

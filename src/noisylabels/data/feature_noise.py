@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from noisylabels.core.literals import written
 from noisylabels.core.rng import derive_seed
 
 _LOW, _HALF = 0xFFFFFFFF, 0x7FFFFFFF  # 32 and 31 bits
@@ -71,7 +72,8 @@ class FeatureNoise:
         return self.noise > 0 or self.dropout > 0
 
     def __str__(self) -> str:
-        parts = [f"{name}:{getattr(self, name):g}" for name in ("noise", "dropout") if getattr(self, name)]
+        both = {"noise": self.noise, "dropout": self.dropout}
+        parts = [f"{name}:{written(value)}" for name, value in both.items() if value]
         return "+".join(parts) or "none"
 
     def draw(self, n: int, seed: int, epoch: int, view: int = 0) -> FeatureDraws:
