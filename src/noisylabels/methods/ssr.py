@@ -15,8 +15,8 @@ from noisylabels.training.fine_tuning import last_layer
 from noisylabels.training.method import LossFunction, Method, ParameterGroup, Setup
 from noisylabels.training.settings import Settings
 
-ROWS = 1024
-"""Examples whose similarities to all others are computed at once."""
+AT_ONCE = 1 << 26
+"""Similarities that are computed at once: 0.25 GiB."""
 
 _CODE = "Feng et al. 2022, README of their code"
 
@@ -54,9 +54,10 @@ def neighbor_votes(features: Tensor, labels: Tensor, num_classes: int, k: int) -
     unit = functional.normalize(features, dim=1)
     frequency = torch.bincount(labels, minlength=num_classes) / len(labels)
     votes = []
-    for rows in unit.split(ROWS):
-        near = (rows @ unit.T).topk(k, dim=1).indices
-        votes.append(functional.one_hot(labels[near], num_classes).sum(1))
+    for rows in unit.split(max(1, AT_ONCE // len(unit))):
+        near = labels[(rows @ unit.T).topk(k, dim=1).indices]
+        counts = torch.zeros(len(rows), num_classes, device=unit.device)
+        votes.append(counts.scatter_add(1, near, torch.ones_like(near, dtype=counts.dtype)))
     share = torch.cat(votes) / frequency.clamp_min(1e-10)
     return share / share.sum(1, keepdim=True)
 
