@@ -68,7 +68,8 @@ class TRevision(Method):
             "reweight", ``p_y / q_y l(z, y)``, the loss of the true label on average.
         lr_delta: learning rate of Delta, by Adam without decay; it follows the run's schedule. With 0 the
             method is `forward`, or that of fixed importance weights.
-        start: the share of the run after which Delta is trained.
+        start: the share of the run after which Delta is trained. From then on the importance weights have a
+            gradient, by which a network that has not learned yet can make them small: classes die out.
         transition: T, as in `forward`.
 
     Source: Xia et al. 2019, "Are anchor points really indispensable in label-noise learning?" They reweight;
@@ -101,7 +102,7 @@ class TRevision(Method):
         loss: LossFunction,
         *,
         how: str = FORWARD,
-        lr_delta: float = 0.001,
+        lr_delta: float = 0.0001,
         start: float = 0.5,
         transition: np.ndarray | Tensor | str = AUTO,
     ) -> None:
