@@ -334,7 +334,10 @@ def test_a_loss_that_ignores_a_class(expression, sets, model):
     assert np.isfinite(history.column("train_loss")).all()
 
 
-@pytest.mark.parametrize("name", ["coteaching", "ogc", "agreement", "relabel"])
+@pytest.mark.parametrize(
+    "name",
+    ["coteaching", "coteaching_plus", "jocor", "early_stop", "ogc", "agreement", "relabel"],
+)
 def test_a_loss_without_values_per_example_is_refused(name, sets, model):
     train, test = sets()
     with pytest.raises(InputError, match=f"the method {name}.* needs a loss per example"):

@@ -93,7 +93,7 @@ class SmallLossPair(Method, ABC):
     ) -> None:
         super().__init__([model], loss)
         self.forget_rate, self.num_gradual = self.checked(forget_rate=forget_rate, num_gradual=num_gradual)
-        _check_second(second, model)
+        check_second(second, model)
         self._second = (second,)  # a tuple hides it from the modules until `prepare` adds it
 
     def prepare(self, setup: Setup) -> None:
@@ -166,7 +166,7 @@ class CoTeaching(SmallLossPair):
         return value * self.loss_scale(batch.target), logits[0]
 
 
-def _check_second(second: object, model: nn.Module) -> None:
+def check_second(second: object, model: nn.Module) -> None:
     """Raise an `InputError` unless a second network is None, or a module with parameters of its own."""
     if second is None:
         return
