@@ -44,6 +44,7 @@ def test_every_id_in_results_is_that_of_its_row():
         "longer-tenth": 10,
         "methods-checks": 50,
         "methods-digits": 220,
+        "methods-fashion": 220,
         "methods-features": 275,
         "paper": 11,
         "tenth": 192,
