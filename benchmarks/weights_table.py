@@ -13,11 +13,13 @@
     noisylabels study run benchmarks/studies/weights-hundred.toml --out runs/weights-hundred
 
     noisylabels study export runs/weights-digits --file results/weights-digits/runs.parquet  # and so on
+    python benchmarks/bench_tune.py --study benchmarks/studies/weights-digits.toml  # likewise
     python benchmarks/weights_table.py
 
 The script trains nothing. It reads the studies that are there, and writes table.md beside the runs of each,
-the gains over all of them into results/weights/table.md, and all tables into the document. Gains are paired:
-the same seed gives the same noisy labels, initial weights and order.
+the gains over all of them into results/weights/table.md, and all tables, with those of searches at equal
+budgets by bench_tune.py, into the document. Gains are paired: the same seed gives the same noisy labels,
+initial weights and order.
 """
 
 from __future__ import annotations
@@ -244,11 +246,13 @@ def verdict(found: Mapping[str, Results], losses: Sequence[str]) -> str:
     known = {loss: each for loss, each in beside.items() if each is not None and each.low is not None}
     if not known:
         return "`--loss auto` stays: its choice was not run beside them under every noise of every setting."
-    best = max(known, key=lambda loss: known[loss].mean)
-    word = "should change" if (known[best].low or 0.0) > 0 else "stays"
+    above = [loss for loss in known if (known[loss].low or 0.0) > 0]
+    best = max(above or known, key=lambda loss: known[loss].mean)
+    word = "should change" if above else "stays"
     return (
-        f"`--loss auto` {word}: of {len(known)} alternatives to its choice, {best} is best, by "
-        f"{points(known[best])} points; this interval is corrected for their number (Bonferroni)."
+        f"`--loss auto` {word}: of {len(known)} alternatives to its choice, {len(above)} "
+        f"{'is' if len(above) == 1 else 'are'} better; the best is {best}, by {points(known[best])} points, "
+        "with an interval corrected for the number of alternatives (Bonferroni)."
     )
 
 
@@ -264,7 +268,8 @@ def main(options: Options) -> None:
             write_text(path.with_name("table.md"), parts[-1])
     parts.insert(0, markdown(pooled(found)).rstrip() + "\n")
     write_text(options.results / "weights" / "table.md", parts[0])
-    text = "\n".join(parts)
+    searches = sorted((options.results / "benchmarks").glob("weights-*-budgets.md"))
+    text = "\n".join([parts[0], *(path.read_text(encoding="utf-8") for path in searches), *parts[1:]])
     before, _, rest = options.document.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     write_text(options.document, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
