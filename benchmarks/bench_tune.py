@@ -14,7 +14,6 @@ with the weights 1, the preset of the literature and the rules of `auto`, all wi
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import tempfile
 import time
@@ -144,20 +143,15 @@ def compare_weights(options: Options, path: Path) -> None:
     about = {"study": study.name, "settings": read_flags(options.set)}
     kept = options.rows.with_name(f"tune-{study.name}.jsonl")
     rows = [row for row in read_rows(kept) if about.items() <= row.items()]
+    first = cells[0].config
+    classes = int(nl.load(first.data, root=first.data_root)[0].num_classes)
     for cell in cells:
-        classes = functools.partial(number_of_classes, cell.config)
         for measure in tune_budgets.rows_of(cell, classes, options.budget, rows):
             add_row(kept, rows, about | {"load": load()} | measure())
     rows = [row for row in rows if row["trainings"] == options.budget]
     result = {"processor": processor(), "torch": torch.__version__, **about, "rows": rows}
-    first = cells[0].config
     title = f"{Path(first.data).name}, {first.model}, {first.epochs} epochs per training"
     keep(options.out, f"{study.name}-budgets", result, tune_budgets.table(rows, title))
-
-
-def number_of_classes(config: nl.RunConfig) -> int:
-    """Return the number of classes of the data of a run."""
-    return int(nl.load(config.data, root=config.data_root)[0].num_classes)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ class Approach:
     """How to spend a budget.
 
     Args:
-        loss: the loss to start from; PRESET stands for the constants of the literature.
+        loss: the loss to start from; PRESET stands for the constants of the literature, JAL for `ruled_jal`.
         search: what `tune` searches; nothing for a single training.
         long: whether a single training takes the whole budget.
     """
@@ -48,7 +48,7 @@ class Approach:
     long: bool = False
 
 
-PRESET = "preset"
+PRESET, JAL = "preset", "jal"
 
 APPROACHES = {
     "1:1, one training": Approach("nce+mae", ()),
@@ -57,13 +57,19 @@ APPROACHES = {
     "preset of the literature, learning rate searched": Approach(PRESET),
     "rule gradient, learning rate searched": Approach("nce+auto(rule=gradient)*mae"),
     "rule accuracy, learning rate searched": Approach("nce+auto(rule=accuracy)*mae"),
-    "rule noise (JAL), learning rate searched": Approach("nce+mse+auto(rule=noise)*mae"),
+    "rule noise (JAL), learning rate searched": Approach(JAL),
     "rule agreement, learning rate searched": Approach("auto(rule=agreement)*nce+mae"),
     "tune: weights and learning rate": Approach("nce+mae", ("weights", "lr")),
 }
 
 PRESETS = {"digits": "mnist", "fashion-mnist": "mnist", "cifar10-jpeg": "cifar10"}
-"""Data set -> key of the constants of the literature; with 100 classes cifar100."""
+"""Data set -> key of the constants of the literature; of another one cifar10, or cifar100 with 32 or more
+classes."""
+
+
+def ruled_jal(classes: int) -> str:
+    """Return nce + amse(a) with a by the rule noise: ``K amse(a) = mse + (a-1) mae`` but for a constant."""
+    return f"nce+{1 / classes:g}*mse+{1 / classes:g}*auto(rule=noise)*mae"
 
 
 class Epochs(Silent):
@@ -108,7 +114,7 @@ def search(config: RunConfig, what: Sequence[str], budget: int) -> tuple[Tried, 
     return found.ranked[0], spent, trials
 
 
-def measured(config: RunConfig, name: str, trainings: int, preset: str) -> dict[str, Any]:
+def measured(config: RunConfig, name: str, trainings: int, preset: str, classes: int) -> dict[str, Any]:
     """Return the test accuracy of one approach within a budget, with what it found and spent.
 
     Args:
@@ -116,9 +122,10 @@ def measured(config: RunConfig, name: str, trainings: int, preset: str) -> dict[
         name: of `APPROACHES`.
         trainings: the budget in trainings; a search needs 2 or more.
         preset: key of the constants of the literature.
+        classes: the number of classes.
     """
     approach = APPROACHES[name]
-    loss = f"nce+mae@{preset}" if approach.loss == PRESET else approach.loss
+    loss = {PRESET: f"nce+mae@{preset}", JAL: ruled_jal(classes)}.get(approach.loss, approach.loss)
     config = dataclasses.replace(config, loss=read_loss(loss).expression)
     budget, spent, trials = trainings * config.epochs, 0, 0
     began = time.process_time()
@@ -143,16 +150,15 @@ def measured(config: RunConfig, name: str, trainings: int, preset: str) -> dict[
 
 
 def rows_of(
-    cell: Cell, classes: Callable[[], int], trainings: int, known: Sequence[Measured]
+    cell: Cell, classes: int, trainings: int, known: Sequence[Measured]
 ) -> Sequence[Callable[[], dict[str, Any]]]:
     """Return one call per approach that is not among the known rows; it returns the row."""
     key = {"noise": words(cell.config.noise), "seed": cell.config.seed, "trainings": trainings}
-    data = Path(cell.config.data).name
+    preset = PRESETS.get(Path(cell.config.data).name) or ("cifar100" if classes >= 32 else "cifar10")
     done = {row["approach"] for row in known if key.items() <= row.items()}
 
     def make(name: str) -> Callable[[], dict[str, Any]]:
-        preset = PRESETS.get(data) or ("cifar100" if classes() >= 32 else "cifar10")
-        return lambda: key | {"approach": name} | measured(cell.config, name, trainings, preset)
+        return lambda: key | {"approach": name} | measured(cell.config, name, trainings, preset, classes)
 
     return [make(name) for name in APPROACHES if name not in done]
 

@@ -35,6 +35,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import tyro
 from found_runs import machines, words
+from tune_budgets import ruled_jal
 
 from noisylabels.core.files import write_text
 from noisylabels.losses import Loss
@@ -53,13 +54,24 @@ class Setting:
 
     Args:
         preset: the key of the constants of the literature for nce+mae.
-        auto: the loss that ``--loss auto`` chooses.
+        classes: the number of classes, which decides what JAL is and what ``--loss auto`` chooses.
     """
 
     title: str
     place: str
     preset: str
-    auto: str = "nce+agce@cifar10"
+    classes: int = 10
+
+    @property
+    def special(self) -> dict[str, str]:
+        """Row of the table over all settings -> the loss that it stands for here."""
+        key = "cifar10" if self.classes == 10 else "cifar100"
+        return {
+            PRESET: f"nce+mae@{self.preset}",
+            JAL: f"jal_ce@{key}",
+            RULED_JAL: ruled_jal(self.classes),
+            CHOSEN: f"nce+agce@{key}",
+        }
 
 
 SETTINGS = {
@@ -67,7 +79,7 @@ SETTINGS = {
     "fashion": Setting("Fashion-MNIST", "Fashion-MNIST", "mnist"),
     "frozen": Setting("Frozen features", "frozen features", "cifar10"),
     "frozen-all": Setting("Frozen features of all images", "frozen features of all images", "cifar10"),
-    "hundred": Setting("100 classes", "100 classes", "cifar100", "nce+agce@cifar100"),
+    "hundred": Setting("100 classes", "100 classes", "cifar100", 100),
 }
 
 RULED, FIXED = "nce+auto(rule=gradient)*mae", "nce+0.1*mae"
@@ -76,6 +88,7 @@ PLAIN = "nce+mae"
 """The weights of the paper."""
 
 PRESET, CHOSEN = "the preset of the literature", "the choice of `--loss auto`"
+JAL, RULED_JAL = "JAL with the published a", "JAL with a by the rule noise"
 """Rows that stand for another loss in each setting."""
 
 
@@ -181,9 +194,7 @@ def chosen(path: Path, name: str) -> Table:
 
 def named(loss: str, name: str) -> str:
     """Return the loss that a row of the pooled table stands for in a setting."""
-    setting = SETTINGS[name]
-    meant = {PRESET: f"nce+mae@{setting.preset}", CHOSEN: setting.auto}.get(loss, loss)
-    return read_loss(meant).expression
+    return read_loss(SETTINGS[name].special.get(loss, loss)).expression
 
 
 def mean_gains(results: Results, loss: str, other: str) -> dict[int, float]:
@@ -212,11 +223,12 @@ def over_settings(
 
 def pooled(found: Mapping[str, Results]) -> Table:
     """Return the gain over nce+mae by loss and setting, over all noises, with what it says of --loss auto."""
-    special = {name: {named(row, name) for row in (PRESET, CHOSEN)} for name in found}
+    rest = (PRESET, JAL, RULED_JAL)
+    special = {name: {named(row, name) for row in SETTINGS[name].special} for name in found}
     losses = dict.fromkeys(loss for name, all_ in found.items() for loss in all_.losses if "nce" in loss)
     plain = [loss for loss in losses if loss != PLAIN and not any(loss in each for each in special.values())]
     rows: list[list[Cell]] = []
-    for loss in (PRESET, *sorted(plain), CHOSEN):
+    for loss in (*rest, *sorted(plain), CHOSEN):
         row: list[Cell] = [loss]
         for name, results in found.items():
             gains = mean_gains(results, named(loss, name), PLAIN)

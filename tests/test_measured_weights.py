@@ -50,8 +50,9 @@ def test_the_studies_compare_with_presets_and_with_the_choice_of_auto():
     for name, setting in weights_table.SETTINGS.items():
         study = load_study(str(ROOT / "benchmarks" / "studies" / f"weights-{name}.toml"))
         losses = {loss(each).expression for each in study.axes["loss"]}
-        assert {loss(f"nce+mae@{setting.preset}").expression, loss(setting.auto).expression} <= losses
-        assert {PLAIN, weights_table.FIXED, RULE, "nce+auto(rule=noise)*mae+mse"} <= losses
+        special = {loss(each).expression for each in setting.special.values()}
+        assert len(special) == 4
+        assert {PLAIN, weights_table.FIXED, RULE, *special} <= losses
         assert "none" in study.axes["noise"]
         assert len(study.axes["seed"]) == 8
 
@@ -120,7 +121,7 @@ def test_parts_of_classes():
 @pytest.mark.parametrize("name", tune_budgets.APPROACHES)
 def test_an_approach_keeps_to_its_budget(name):
     config = load_config("digits", noise="symmetric:0.4@exact", epochs=2, train_share=0.1, seed=1)
-    row = tune_budgets.measured(config, name, 5, "mnist")
+    row = tune_budgets.measured(config, name, 5, "mnist", 10)
     approach = tune_budgets.APPROACHES[name]
     one = config.epochs + (2 if "accuracy" in name else 0)
     assert row["epochs"] <= 5 * config.epochs
@@ -187,6 +188,6 @@ def test_finished_approaches_are_not_repeated():
         {"noise": "human worse", "seed": 3, "trainings": 5, "approach": name}
         for name in tune_budgets.APPROACHES
     ]
-    assert tune_budgets.rows_of(cell, int, 5, known) == []
-    assert len(tune_budgets.rows_of(cell, int, 5, known[1:])) == 1
-    assert len(tune_budgets.rows_of(cell, int, 6, known)) == len(known)
+    assert tune_budgets.rows_of(cell, 10, 5, known) == []
+    assert len(tune_budgets.rows_of(cell, 10, 5, known[1:])) == 1
+    assert len(tune_budgets.rows_of(cell, 10, 6, known)) == len(known)

@@ -39,14 +39,14 @@ def test_amse_is_a_sum_of_mse_and_mae(a, num_classes):
     torch.testing.assert_close(theirs, ours)
 
 
-@pytest.mark.parametrize("start", ["", "nce+"])
+@pytest.mark.parametrize("sum_", ["mse+{}*mae", "nce+mse+{}*mae", "nce+0.1*mse+0.1*{}*mae"])
 @pytest.mark.parametrize(("num_classes", "rate"), [(3, 0.4), (10, 0.4), (10, 0.6), (10, 0.8), (100, 0.8)])
-def test_the_weight_is_the_parameter_of_jal(start, num_classes, rate):
+def test_the_weight_is_the_parameter_of_jal(sum_, num_classes, rate):
     """1/(T_yy - T_yj) is the least a at which no move from the true class lowers the expected AMSE."""
     labels = np.full(num_classes, rate / (num_classes - 1))
     labels[0] = 1 - rate
     least = 1 / (labels[0] - labels[1])
-    found = weight_for_noise(loss(f"{start}mse+auto(rule=noise)*mae"), num_classes, rate)
+    found = weight_for_noise(loss(sum_.format("auto(rule=noise)")), num_classes, rate)
     a = found.weight + 1
     assert max(2.0, least) * 0.999 <= a <= max(2.0, least) * 1.02
 
