@@ -23,7 +23,7 @@ from noisylabels.experiment import RunConfig, Silent, run
 from noisylabels.experiment.auto_weight import plan_rounds
 from noisylabels.losses import loss as read_loss
 from noisylabels.study.grid import Cell
-from noisylabels.study.statistics import Summary, compare, summarize
+from noisylabels.study.statistics import Summary, summarize
 from noisylabels.study.tune import Tried, tune
 
 SEARCHED = "1:1, learning rate searched"
@@ -217,7 +217,7 @@ def gains(
     means = {seed: fmean(each) for seed, each in by_seed.items() if len(each) == len(noises)}
     if name == SEARCHED or not means:
         return None
-    return compare(means, dict.fromkeys(means, 0.0)).difference
+    return summarize(list(means.values()))
 
 
 def _verdict(found: Mapping[str, Mapping[tuple[str, int], float]], noises: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ initial weights and order.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import tyro
-from found_runs import machines, words
+from found_runs import machines, span, words
+from scipy import stats
 from tune_budgets import ruled_jal
 
 from noisylabels.core.files import write_text
@@ -42,7 +44,7 @@ from noisylabels.losses import Loss
 from noisylabels.losses import loss as read_loss
 from noisylabels.report.tables import Cell, Number, Table, markdown
 from noisylabels.study.results import Results, accuracy, read_results
-from noisylabels.study.statistics import Summary, compare
+from noisylabels.study.statistics import Summary, compare, summarize
 
 BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
 """Markers in the document."""
@@ -124,14 +126,13 @@ def accuracies(results: Results, name: str) -> Table:
             row.append(Number(100 * found.mean, spread, n=found.n, digits=1))
             row.append("" if loss == bases[loss] else gain(results, loss, bases[loss], noise))
         rows.append(row)
-    seeds = sorted({run.seed for run in results.done})
     heads = [head for noise in noises for head in (words(noise), "gain")]
     return Table(
         f"weights-{name}",
         SETTINGS[name].title,
         ["loss", *heads],
         rows,
-        f"{results.title} ({machines(results)}); seeds {seeds[0]} to {seeds[-1]}. Test accuracy of "
+        f"{results.title} ({machines(results)}); seeds {span(results.seeds)}. Test accuracy of "
         "the last epoch, per cent, mean ± sample standard deviation; gain over the weights 1 with the same "
         "seed, in points, with its 95 % interval (Student's t of paired differences, not corrected for the "
         "number of comparisons).",
@@ -210,15 +211,24 @@ def mean_gains(results: Results, loss: str, other: str) -> dict[int, float]:
 def over_settings(
     found: Mapping[str, Results], loss: str, other: str, confidence: float = 0.95
 ) -> Summary | None:
-    """Return the mean gain over all settings, each with the same weight; None unless all have it."""
-    by_setting = [
-        mean_gains(results, named(loss, name), named(other, name)) for name, results in found.items()
-    ]
-    seeds = set.intersection(*map(set, by_setting)) if by_setting else set()
-    if not seeds:
+    """Return the mean gain over all settings, each with the same weight; None unless all have it.
+
+    Settings may have different seeds. Their mean gains are independent, so that the variance of the mean is
+    the sum of theirs over the square of their number, with the degrees of freedom of Welch and Satterthwaite.
+    """
+    gains = [mean_gains(results, named(loss, name), named(other, name)) for name, results in found.items()]
+    if not gains or not all(gains):
         return None
-    means = {seed: fmean(gains[seed] for gains in by_setting) for seed in seeds}
-    return compare(means, dict.fromkeys(means, 0.0), confidence).difference
+    parts = [summarize(list(each.values())) for each in gains]
+    mean, n = fmean(part.mean for part in parts), min(part.n for part in parts)
+    if n == 1:
+        return Summary(mean, None, None, None, n)
+    variances = [(part.deviation or 0.0) ** 2 / part.n for part in parts]
+    half = 0.0
+    if total := sum(variances):
+        freedom = total**2 / sum(v**2 / (part.n - 1) for v, part in zip(variances, parts, strict=True))
+        half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total) / len(parts)
+    return Summary(mean, None, mean - half, mean + half, n)
 
 
 def pooled(found: Mapping[str, Results]) -> Table:
@@ -232,7 +242,7 @@ def pooled(found: Mapping[str, Results]) -> Table:
         row: list[Cell] = [loss]
         for name, results in found.items():
             gains = mean_gains(results, named(loss, name), PLAIN)
-            row.append(points(compare(gains, dict.fromkeys(gains, 0.0)).difference) if gains else None)
+            row.append(points(summarize(list(gains.values()))) if gains else None)
         whole, beside = (over_settings(found, loss, other) for other in (PLAIN, CHOSEN))
         row.append(None if whole is None else points(whole))
         row.append(None if beside is None or loss == CHOSEN else points(beside))
