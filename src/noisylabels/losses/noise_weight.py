@@ -34,8 +34,8 @@ def weight_for_noise(loss: Loss, num_classes: int, rate: float) -> NoiseWeight:
     weights for which this holds are an interval: for each prediction, c is a ratio of two functions that are
     linear in w, hence monotonic.
 
-    For ``mse + w mae``, which is ``K amse(a)`` with a = w + 1 but for a constant, that is the condition on the
-    parameter a of AMSE and JAL, ``a >= 1/(1 - r K/(K - 1))``.
+    For ``mse + w mae``, which is ``K amse(a)`` with a = w + 1 but for a constant, that is the condition on
+    the parameter a of AMSE and JAL, ``a >= 1/(1 - r K/(K - 1))``.
 
     Args:
         loss: a sum with one weight ``auto``.
