@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +57,27 @@ def test_the_studies_compare_with_presets_and_with_the_choice_of_auto():
         assert {PLAIN, weights_table.FIXED, RULE, *special} <= losses
         assert "none" in study.axes["noise"]
         assert len(study.axes["seed"]) == 8
+
+
+def test_the_tables_of_the_page_are_made_of_the_runs(tmp_path, capsys):
+    page = ROOT / "docs" / "measured-weights.md"
+    document = tmp_path / "page.md"
+    document.write_text(re.sub(r"\d\.\d ±", "9.9 ±", page.read_text(encoding="utf-8")), encoding="utf-8")
+    paths = [
+        *(ROOT / "results").glob("weights-*/runs.parquet"),
+        *ROOT.glob("results/benchmarks/weights-*.md"),
+    ]
+    assert len(paths) >= 2
+    for path in paths:
+        there = tmp_path / path.relative_to(ROOT)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, there)
+    weights_table.main(weights_table.Options(tmp_path / "results", document))
+    assert document.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+    capsys.readouterr()
+    name = "weights/table.md"
+    made, kept = ((folder / "results" / name).read_text(encoding="utf-8") for folder in (tmp_path, ROOT))
+    assert made == kept
 
 
 def test_pooled_gains():
