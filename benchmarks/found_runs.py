@@ -61,7 +61,10 @@ class Runs:
 
 
 def words(noise: str) -> str:
-    """Return the name of a noise in tables, such as "symmetric 0.4"."""
+    """Return the name of a noise in tables, such as "symmetric 0.4" or "human worse"."""
+    kind, _, rest = noise.partition(":")
+    if kind == "human":
+        return f"human {rest.rpartition('@')[2]}"
     return "clean" if noise == "none" else noise.replace(":", " ")
 
 

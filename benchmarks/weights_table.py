@@ -1,46 +1,97 @@
-"""Write the tables of docs/measured-weights.md from the runs of two studies.
+"""Write the tables of docs/measured-weights.md from the runs of the studies weights-*.
 
     noisylabels study run benchmarks/studies/weights-digits.toml --out runs/weights-digits
-    noisylabels study export runs/weights-digits --file results/weights-digits/runs.parquet
+    noisylabels study run benchmarks/studies/weights-fashion.toml --out runs/weights-fashion
 
     noisylabels embed FOLDER/cifar10-jpeg --features efficientnet-lite0@160 --out lite0-160.npz
-    noisylabels study run benchmarks/studies/weights-frozen.toml --data-root FOLDER --out runs/weights-frozen
-    noisylabels study export runs/weights-frozen --file results/weights-frozen/runs.parquet
+    noisylabels study run benchmarks/studies/weights-frozen.toml --data-root FOLDER \\
+        --labels FOLDER/cifar10n.parquet --out runs/weights-frozen
+    noisylabels study run benchmarks/studies/weights-frozen-all.toml --data-root FOLDER \\
+        --labels FOLDER/cifar10n.parquet --out runs/weights-frozen-all
 
+    python benchmarks/hundred_classes.py lite0-160.npz --data FOLDER/cifar10-jpeg --out hundred.npz
+    noisylabels study run benchmarks/studies/weights-hundred.toml --out runs/weights-hundred
+
+    noisylabels study export runs/weights-digits --file results/weights-digits/runs.parquet  # and so on
+    python benchmarks/bench_tune.py --study benchmarks/studies/weights-digits.toml  # likewise
     python benchmarks/weights_table.py
 
-The script trains nothing. It writes table.md beside the runs, and the tables into the document. Gains are
-paired: the same seed gives the same noisy labels, initial weights and order.
+The script trains nothing. It reads the studies that are there, and writes table.md beside the runs of each,
+the gains over all of them into results/weights/table.md, and all tables, with those of searches at equal
+budgets by bench_tune.py, into the document. Gains are paired: the same seed gives the same noisy labels,
+initial weights and order.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pyarrow.parquet as pq
 import tyro
-from found_runs import machines, words
+from found_runs import machines, span, words
+from scipy import stats
+from tune_budgets import ruled_jal
 
 from noisylabels.core.files import write_text
+from noisylabels.losses import Loss
 from noisylabels.losses import loss as read_loss
 from noisylabels.report.tables import Cell, Number, Table, markdown
 from noisylabels.study.results import Results, accuracy, read_results
-from noisylabels.study.statistics import compare
+from noisylabels.study.statistics import Summary, compare, summarize
 
 BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
 """Markers in the document."""
 
-PLACES = {"digits": "the digits", "frozen": "frozen features"}
+
+@dataclass(frozen=True)
+class Setting:
+    """A study: its title, the words for it in a sentence, and what its data set is compared with.
+
+    Args:
+        preset: the key of the constants of the literature for nce+mae.
+        classes: the number of classes, which decides what JAL is and what ``--loss auto`` chooses.
+    """
+
+    title: str
+    place: str
+    preset: str
+    classes: int = 10
+
+    @property
+    def special(self) -> dict[str, str]:
+        """Row of the table over all settings -> the loss that it stands for here."""
+        key = "cifar10" if self.classes == 10 else "cifar100"
+        return {
+            PRESET: f"nce+mae@{self.preset}",
+            JAL: f"jal_ce@{key}",
+            RULED_JAL: ruled_jal(self.classes),
+            CHOSEN: f"nce+agce@{key}",
+        }
+
+
+SETTINGS = {
+    "digits": Setting("Digits", "the digits", "mnist"),
+    "fashion": Setting("Fashion-MNIST", "Fashion-MNIST", "mnist"),
+    "frozen": Setting("Frozen features", "frozen features", "cifar10"),
+    "frozen-all": Setting("Frozen features of all images", "frozen features of all images", "cifar10"),
+    "hundred": Setting("100 classes", "100 classes", "cifar100", 100),
+}
 
 RULED, FIXED = "nce+auto(rule=gradient)*mae", "nce+0.1*mae"
 
-ONE_TO_ONE = {"nce": "nce+mae", "mse": "mae+mse"}
-"""The loss to compare with, by the active part."""
+PLAIN = "nce+mae"
+"""The weights of the paper."""
+
+PRESET, CHOSEN = "the preset of the literature", "the choice of `--loss auto`"
+JAL, RULED_JAL = "JAL with the published a", "JAL with a by the rule noise"
+"""Rows that stand for another loss in each setting."""
 
 
 @dataclass
@@ -48,21 +99,23 @@ class Options:
     """Choose where the runs are."""
 
     results: Path = Path("results")
-    """folder of weights-digits and weights-frozen, in which table.md is written"""
+    """folder of weights-digits and the other exported studies, in which table.md is written"""
     document: Path = Path("docs/measured-weights.md")
     """the document that shows the tables between its markers"""
 
 
-def base_of(loss: str) -> str:
-    """Return the loss with weights of 1 that has the same parts."""
-    return ONE_TO_ONE[next(term.name for term in read_loss(loss).terms if term.name in ONE_TO_ONE)]
+def base_of(loss: str, losses: Sequence[str]) -> str:
+    """Return the loss with weights of 1 that has the same parts, or nce+mae if it is not among the losses."""
+    plain = Loss([term.bare for term in read_loss(loss).terms]).expression
+    return plain if plain in losses else PLAIN
 
 
 def accuracies(results: Results, name: str) -> Table:
     """Return mean and deviation of the test accuracy, and the gain over weights of 1, by loss and noise."""
     noises = results.noises
     rows: list[list[Cell]] = []
-    for loss in sorted(results.losses, key=lambda each: (base_of(each), each != base_of(each), each)):
+    bases = {loss: base_of(loss, results.losses) for loss in results.losses}
+    for loss in sorted(bases, key=lambda each: (bases[each], each != bases[each], each)):
         row: list[Cell] = [loss]
         for noise in noises:
             found = results.summary(accuracy, loss, noise)
@@ -71,16 +124,15 @@ def accuracies(results: Results, name: str) -> Table:
                 continue
             spread = None if found.deviation is None else 100 * found.deviation
             row.append(Number(100 * found.mean, spread, n=found.n, digits=1))
-            row.append("" if loss == base_of(loss) else gain(results, loss, base_of(loss), noise))
+            row.append("" if loss == bases[loss] else gain(results, loss, bases[loss], noise))
         rows.append(row)
-    seeds = sorted({run.seed for run in results.done})
     heads = [head for noise in noises for head in (words(noise), "gain")]
     return Table(
         f"weights-{name}",
-        {"digits": "Digits", "frozen": "Frozen features"}[name],
+        SETTINGS[name].title,
         ["loss", *heads],
         rows,
-        f"{results.title} ({machines(results)}); seeds {seeds[0]} to {seeds[-1]}. Test accuracy of "
+        f"{results.title} ({machines(results)}); seeds {span(results.seeds)}. Test accuracy of "
         "the last epoch, per cent, mean ± sample standard deviation; gain over the weights 1 with the same "
         "seed, in points, with its 95 % interval (Student's t of paired differences, not corrected for the "
         "number of comparisons).",
@@ -92,7 +144,7 @@ def beside_fixed(results: Results, name: str) -> Table:
     row = [gain(results, RULED, FIXED, noise) for noise in results.noises]
     return Table(
         f"weights-fixed-{name}",
-        f"The rule gradient beside a fixed weight on {PLACES[name]}",
+        f"The rule gradient beside a fixed weight on {SETTINGS[name].place}",
         ["gain over", *map(words, results.noises)],
         [[FIXED, *row]],
         f"Test accuracy of {RULED} minus that of {FIXED} with the same seed, in points; 95 % interval.",
@@ -100,9 +152,13 @@ def beside_fixed(results: Results, name: str) -> Table:
 
 
 def gain(results: Results, loss: str, other: str, noise: str) -> str:
-    """Return the paired gain over another loss, with its interval."""
-    values = (results.values(accuracy, each, noise) for each in (loss, other))
-    found = compare(*values).difference
+    """Return the paired gain over another loss, with its interval; "" if a seed of both was not run."""
+    first, second = (results.values(accuracy, each, noise) for each in (loss, other))
+    return points(compare(first, second).difference) if first.keys() & second.keys() else ""
+
+
+def points(found: Summary) -> str:
+    """Return a difference of accuracies in points, with its interval."""
     if found.low is None or found.high is None:
         return f"{100 * found.mean:+.1f}"
     return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
@@ -126,7 +182,7 @@ def chosen(path: Path, name: str) -> Table:
         rows.append([loss, words(noise), text if few else f"{min(weights):.3g} to {max(weights):.3g}"])
     return Table(
         f"weights-chosen-{name}",
-        f"Weights that the rules set on {PLACES[name]}",
+        f"Weights that the rules set on {SETTINGS[name].place}",
         ["loss", "noise", "weight"],
         rows,
         "accuracy and noise: the weight of each run (number of runs); gradient and agreement: the range over "
@@ -134,18 +190,108 @@ def chosen(path: Path, name: str) -> Table:
     )
 
 
+# Over all noises and settings ---------------------------------------------------------------------
+
+
+def named(loss: str, name: str) -> str:
+    """Return the loss that a row of the pooled table stands for in a setting."""
+    return read_loss(SETTINGS[name].special.get(loss, loss)).expression
+
+
+def mean_gains(results: Results, loss: str, other: str) -> dict[int, float]:
+    """Return seed -> mean gain over all noises; empty unless both losses were run under each."""
+    gains: dict[int, list[float]] = {}
+    for noise in results.noises:
+        first, second = (results.values(accuracy, each, noise) for each in (loss, other))
+        for seed in first.keys() & second.keys():
+            gains.setdefault(seed, []).append(first[seed] - second[seed])
+    return {seed: fmean(each) for seed, each in sorted(gains.items()) if len(each) == len(results.noises)}
+
+
+def over_settings(
+    found: Mapping[str, Results], loss: str, other: str, confidence: float = 0.95
+) -> Summary | None:
+    """Return the mean gain over all settings, each with the same weight; None unless all have it.
+
+    Settings may have different seeds. Their mean gains are independent, so that the variance of the mean is
+    the sum of theirs over the square of their number, with the degrees of freedom of Welch and Satterthwaite.
+    """
+    gains = [mean_gains(results, named(loss, name), named(other, name)) for name, results in found.items()]
+    if not gains or not all(gains):
+        return None
+    parts = [summarize(list(each.values())) for each in gains]
+    mean, n = fmean(part.mean for part in parts), min(part.n for part in parts)
+    if n == 1:
+        return Summary(mean, None, None, None, n)
+    variances = [(part.deviation or 0.0) ** 2 / part.n for part in parts]
+    half = 0.0
+    if total := sum(variances):
+        freedom = total**2 / sum(v**2 / (part.n - 1) for v, part in zip(variances, parts, strict=True))
+        half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(total) / len(parts)
+    return Summary(mean, None, mean - half, mean + half, n)
+
+
+def pooled(found: Mapping[str, Results]) -> Table:
+    """Return the gain over nce+mae by loss and setting, over all noises, with what it says of --loss auto."""
+    rest = (PRESET, JAL, RULED_JAL)
+    special = {name: {named(row, name) for row in SETTINGS[name].special} for name in found}
+    losses = dict.fromkeys(loss for name, all_ in found.items() for loss in all_.losses if "nce" in loss)
+    plain = [loss for loss in losses if loss != PLAIN and not any(loss in each for each in special.values())]
+    rows: list[list[Cell]] = []
+    for loss in (*rest, *sorted(plain), CHOSEN):
+        row: list[Cell] = [loss]
+        for name, results in found.items():
+            gains = mean_gains(results, named(loss, name), PLAIN)
+            row.append(points(summarize(list(gains.values()))) if gains else None)
+        whole, beside = (over_settings(found, loss, other) for other in (PLAIN, CHOSEN))
+        row.append(None if whole is None else points(whole))
+        row.append(None if beside is None or loss == CHOSEN else points(beside))
+        if any(cell is not None for cell in row[1:]):
+            rows.append(row)
+    return Table(
+        "weights",
+        "Gain over nce+mae with weights of 1, over all noises",
+        ["loss", *(SETTINGS[name].title for name in found), "all settings", f"all, over {CHOSEN}"],
+        rows,
+        "Test accuracy minus that of nce+mae with the same seed, mean over the noises of each setting, then "
+        "over settings, in points, with 95 % intervals over seeds, which do not extend to other data. Empty "
+        "where a loss was not run under every noise of a setting. "
+        + verdict(found, [str(row[0]) for row in rows]),
+    )
+
+
+def verdict(found: Mapping[str, Results], losses: Sequence[str]) -> str:
+    """Return in one sentence whether the choice of --loss auto should change, by the gains over it."""
+    others = [loss for loss in losses if loss != CHOSEN]
+    confidence = 1 - 0.05 / max(1, len(others))  # Bonferroni: the best of several is compared
+    beside = {loss: over_settings(found, loss, CHOSEN, confidence) for loss in others}
+    known = {loss: each for loss, each in beside.items() if each is not None and each.low is not None}
+    if not known:
+        return "`--loss auto` stays: its choice was not run beside them under every noise of every setting."
+    above = [loss for loss in known if (known[loss].low or 0.0) > 0]
+    best = max(above or known, key=lambda loss: known[loss].mean)
+    word = "should change" if above else "stays"
+    return (
+        f"`--loss auto` {word}: of {len(known)} alternatives to its choice, {len(above)} "
+        f"{'is' if len(above) == 1 else 'are'} better; the best is {best}, by {points(known[best])} points, "
+        "with an interval corrected for the number of alternatives (Bonferroni)."
+    )
+
+
 def main(options: Options) -> None:
-    """Write table.md."""
-    parts = []
-    for name in ("digits", "frozen"):
+    """Write table.md of each study and of all."""
+    parts, found = [], {}
+    for name in SETTINGS:
         path = options.results / f"weights-{name}" / "runs.parquet"
         if path.exists():
-            (results,) = read_results([path])
-            tables = (accuracies(results, name), beside_fixed(results, name), chosen(path, name))
-            text = "\n\n".join(markdown(table).rstrip() for table in tables) + "\n"
-            write_text(path.with_name("table.md"), text)
-            parts.append(text)
-    text = "\n".join(parts)
+            (found[name],) = read_results([path])
+            tables = (accuracies(found[name], name), beside_fixed(found[name], name), chosen(path, name))
+            parts.append("\n\n".join(markdown(table).rstrip() for table in tables) + "\n")
+            write_text(path.with_name("table.md"), parts[-1])
+    parts.insert(0, markdown(pooled(found)).rstrip() + "\n")
+    write_text(options.results / "weights" / "table.md", parts[0])
+    searches = sorted((options.results / "benchmarks").glob("weights-*-budgets.md"))
+    text = "\n".join([parts[0], *(path.read_text(encoding="utf-8") for path in searches), *parts[1:]])
     before, _, rest = options.document.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     write_text(options.document, f"{before}{BEGIN}\n\n{text}\n{END}{after}")

@@ -121,6 +121,7 @@ TABLES = {
     "digits-composites": "docs/measured-digits.md",
     "frozen": "docs/measured-frozen.md",
     "noise": "docs/measured-noise.md",
+    "weights": "docs/measured-weights.md",
     "weights-digits": "docs/measured-weights.md",
     "weights-frozen": "docs/measured-weights.md",
 }
@@ -153,6 +154,7 @@ MEASURED = {
     "texts": "docs/measured-texts.md",
     "sums": "docs/large-data.md",
     "walk": "docs/measured-walk.md",
+    "weights": "docs/measured-weights.md",
 }
 """The page that shows the table of each benchmark, by the first word of its file name."""
 

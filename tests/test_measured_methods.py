@@ -23,7 +23,7 @@ from method_figure import figure  # noqa: E402
 from method_runs import HYBRID, Grid, words  # noqa: E402
 
 PAGE = "docs/measured-methods.md"
-DATA = list(method_tables.EXAMPLES)
+DATA = method_tables.INSIDE
 
 
 @pytest.fixture(scope="module")

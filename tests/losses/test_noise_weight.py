@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.losses import loss
@@ -23,6 +25,40 @@ def test_mse_plus_mae(rate, num_classes):
     found = weight_for_noise(loss("mse+auto(rule=noise)*mae"), num_classes, rate)
     assert wanted * 0.999 <= found.weight <= wanted * 1.02
     assert found.weight == float(f"{found.weight:.3g}")
+
+
+@pytest.mark.parametrize("a", [1.5, 3.0, 30.0])
+@pytest.mark.parametrize("num_classes", [3, 10, 100])
+def test_amse_is_a_sum_of_mse_and_mae(a, num_classes):
+    """K amse(a) = mse + (a - 1) mae + (a - 1)^2, in value and so in gradient."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn((20, num_classes), generator=generator, dtype=torch.float64)
+    target = torch.randint(num_classes, (20,), generator=generator)
+    ours = loss(f"mse+{a - 1}*mae", reduction="none")(logits, target) + (a - 1) ** 2
+    theirs = num_classes * loss(f"amse(a={a})", reduction="none")(logits, target)
+    torch.testing.assert_close(theirs, ours)
+
+
+@pytest.mark.parametrize("sum_", ["mse+{}*mae", "nce+mse+{}*mae", "nce+0.1*mse+0.1*{}*mae"])
+@pytest.mark.parametrize(("num_classes", "rate"), [(3, 0.4), (10, 0.4), (10, 0.6), (10, 0.8), (100, 0.8)])
+def test_the_weight_is_the_parameter_of_jal(sum_, num_classes, rate):
+    """1/(T_yy - T_yj) is the least a at which no move from the true class lowers the expected AMSE."""
+    labels = np.full(num_classes, rate / (num_classes - 1))
+    labels[0] = 1 - rate
+    least = 1 / (labels[0] - labels[1])
+    found = weight_for_noise(loss(sum_.format("auto(rule=noise)")), num_classes, rate)
+    a = found.weight + 1
+    assert max(2.0, least) * 0.999 <= a <= max(2.0, least) * 1.02
+
+    def falls(a):
+        """Return whether some step from the true class lowers the expected loss, Σ p² - 2a Σ q p."""
+        moved = np.linspace(0, 1, 1001)[1:, None] * (np.eye(num_classes)[1:2] - np.eye(num_classes)[:1])
+        p = np.eye(num_classes)[:1] + moved
+        costs = (p**2).sum(1) - 2 * a * p @ labels
+        return bool((costs < 1 - 2 * a * labels[0] - 1e-12).any())
+
+    assert not falls(1.001 * least)
+    assert falls(0.95 * least)
 
 
 @pytest.mark.parametrize(("tau", "rate"), [(2.0, 0.88), (10.0, 0.8), (10.0, 0.3)])

@@ -136,15 +136,32 @@ def test_backward_by_a_soft_target_is_the_sum_over_the_labels_for_every_loss(log
     assert seen >= 68
 
 
-@pytest.mark.parametrize("name", ["elr", "forward", "coteaching", "ogc", "agreement", "mixup", "relabel"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "elr",
+            "forward",
+            "t_revision",
+            "t_revision(how=reweight)",
+            "volminnet",
+            "ogc",
+            "agreement",
+            "mixup",
+        ),
+        *("coteaching", "coteaching_plus", "jocor", "relabel"),
+    ],
+)
 def test_every_loss_of_the_catalog_fits_inside(name, logits, target):
     seen = 0
     for row in LOSSES.values():
         if "two views" in nl.loss(row.expression).needs:
             continue
+        pair = {"forget_rate": 0.3, "second": Fixed(logits.flip(1))}
+        matrix = {"transition": skewed()}
         inputs = {
-            "forward": {"transition": skewed()},
-            "coteaching": {"forget_rate": 0.3, "second": Fixed(logits.flip(1))},
+            **dict.fromkeys(("forward", "t_revision", "t_revision(how=reweight)"), matrix),
+            **dict.fromkeys(("coteaching", "coteaching_plus", "jocor"), pair),
             "ogc": {"tau": 1.2},
             "relabel": {"audit": an_audit(B, K)},
         }
@@ -404,9 +421,9 @@ def step(
 ) -> tuple[torch.Tensor, Method]:
     """Return the value of a step at these logits, and the method with its gradients."""
     count = len(logits)
-    if name == "coteaching":
+    if "forget_rate" in inputs:
         rate = inputs.pop("forget_rate")
-        spec = method(f"coteaching(forget_rate={rate},num_gradual=0)", **inputs)
+        spec = method(f"{name}(forget_rate={rate},num_gradual=0)", **inputs)
     else:
         spec = method(name, **inputs)
     found = spec(Fixed(logits), loss or nl.loss("ce"))
@@ -424,6 +441,9 @@ LIMITS = [
     ("elr(lambda_=0)", {}),
     ("forward", {"transition": np.eye(K)}),
     ("backward", {"transition": np.eye(K)}),
+    ("t_revision", {"transition": np.eye(K)}),
+    ("t_revision(how=reweight)", {"transition": np.eye(K)}),
+    ("volminnet(initial=99)", {}),
     ("ogc", {}),  # whose threshold is infinite at first
     ("agreement(warmup=9)", {}),
 ]

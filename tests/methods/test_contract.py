@@ -44,7 +44,7 @@ EVERY = pytest.mark.parametrize("expression", CASES)
 
 def test_every_method_is_seen():
     assert EXPRESSIONS.keys() == set(METHODS)
-    assert len(METHODS) == 14
+    assert len(METHODS) == 19
     assert [name for name, row in METHODS.items() if row.fitted] == ["knn"]
     for row in METHODS.values():
         assert row.title
@@ -158,7 +158,7 @@ def test_a_checkpoint_of_other_parameters_is_refused(expression, sets, model, tm
         trained(other, model(), *sets(), folder=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["forward", "backward"])
+@pytest.mark.parametrize("name", ["forward", "backward", "t_revision"])
 def test_a_checkpoint_with_another_matrix_is_refused(name, sets, model, tmp_path):
     train, test = sets()
     how = RUN | {"folder": tmp_path}
@@ -338,7 +338,20 @@ def test_a_loss_that_ignores_a_class(expression, sets, model):
     assert np.isfinite(history.column("train_loss")).all()
 
 
-@pytest.mark.parametrize("name", ["coteaching", "ogc", "agreement", "relabel", "dividemix", "ssr"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "coteaching",
+        "coteaching_plus",
+        "jocor",
+        "early_stop",
+        "ogc",
+        "agreement",
+        "relabel",
+        "dividemix",
+        "ssr",
+    ],
+)
 def test_a_loss_without_values_per_example_is_refused(name, sets, model):
     train, test = sets()
     with pytest.raises(InputError, match=f"the method {name}.* needs a loss per example"):
@@ -351,8 +364,12 @@ def test_losses_of_torch(expression, sets, model):
     train, test = sets()
     ends = []
     losses = [nl.loss("ce"), nn.CrossEntropyLoss()]
-    of_batches = ("standard", "elr", "elr_plus", "forward", "mixup")
-    if method(expression).name in of_batches or "=relabel" in expression:
+    per_batch = ("standard", "elr", "elr_plus", "forward", "mixup", "volminnet")
+    if (
+        method(expression).name in per_batch
+        or "=relabel" in expression
+        or expression == "t_revision(start=0.3)"
+    ):
         losses.append(nn.functional.cross_entropy)
     for loss in losses:
         network = model()
@@ -433,7 +450,7 @@ def test_a_replayed_step_is_the_plain_one_over_epochs(expression, model, monkeyp
 
     assert is_static(ready(expression)(model(), nl.loss("ce"))) == METHODS[method(expression).name].capturable
     if not METHODS[method(expression).name].capturable:
-        assert method(expression).name in ("ogc", "dividemix")
+        assert method(expression).name in ("ogc", "volminnet", "early_stop", "dividemix")
         return
     plain, recorded = updater(), updater()
     notes: list[str] = []
@@ -477,7 +494,7 @@ def test_every_preset_is_read():
             assert method(f"{name}@{key}").expression == method(preset.expression).expression
             assert preset.source
             seen += 1
-    assert seen == 20
+    assert seen == 33
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -493,9 +510,10 @@ def test_a_class_checks_its_parameters_as_an_expression_does(name, model):
         for value in wrong:
             with pytest.raises(InputError, match=f"{parameter} of {row.__name__} is "):
                 row(network, nl.loss("ce"), **{**inputs, parameter: value})
-    assert len(row.domain) == {"standard": 0, "forward": 0, "backward": 0, "mixup": 1, "relabel": 1}.get(
-        name, {"sop": 4, "ogc": 3, "dividemix": 7, "elr_plus": 6, "ssr": 5}.get(name, 2)
-    )
+    counts = {"standard": 0, "forward": 0, "backward": 0, "mixup": 1, "relabel": 1, "sop": 4, "early_stop": 4}
+    counts |= dict.fromkeys(("ogc", "coteaching_plus", "jocor", "t_revision", "volminnet"), 3)
+    counts |= {"dividemix": 7, "elr_plus": 6, "ssr": 5}
+    assert len(row.domain) == counts.get(name, 2)
 
 
 def test_every_domain_names_parameters():
@@ -551,7 +569,10 @@ def test_placeholders_are_enough_to_time_a_step(expression, sets, model):
     assert np.isfinite(history.final["train_loss"])
 
 
-@pytest.mark.parametrize("name", ["forward", "backward", "coteaching", "relabel"])
+@pytest.mark.parametrize(
+    "name",
+    ["forward", "backward", "t_revision", "coteaching", "coteaching_plus", "jocor", "relabel"],
+)
 def test_fit_asks_for_what_a_method_needs(name, sets, model):
     train, test = sets()
     with pytest.raises(InputError, match=f"the method '{name}' needs an? .*; give it as nl.method"):

@@ -34,6 +34,9 @@ def weight_for_noise(loss: Loss, num_classes: int, rate: float) -> NoiseWeight:
     weights for which this holds are an interval: for each prediction, c is a ratio of two functions that are
     linear in w, hence monotonic.
 
+    For ``mse + w mae``, which is ``K amse(a)`` with a = w + 1 but for a constant, that is the condition on
+    the parameter a of AMSE and JAL, ``a >= 1/(1 - r K/(K - 1))``.
+
     Args:
         loss: a sum with one weight ``auto``.
         num_classes: K, 2 or more.
@@ -45,6 +48,9 @@ def weight_for_noise(loss: Loss, num_classes: int, rate: float) -> NoiseWeight:
 
     Raises:
         InputError: a loss without ``auto``; a value out of range.
+
+    Source: ours, from the asymmetry condition of Zhou et al. 2021, "Asymmetric Loss Functions for Learning
+    with Noisy Labels"; AMSE: Wang et al. 2025, "Joint Asymmetric Loss for Learning with Noisy Labels".
 
     >>> import noisylabels as nl
     >>> found = weight_for_noise(nl.loss("phuber_ce + auto(rule=noise)*mae"), 10, 0.88)

@@ -154,7 +154,7 @@ RULES.add(
         "noise",
         "takes the weight nearest to 1 whose optimum is the true label at the estimated noise rate",
         "dominance(weight) <= (1 - rate)(K - 1)/rate",
-        "ours; asymmetric losses: Zhou et al. 2021",
+        "ours; asymmetric losses: Zhou et al. 2021; the parameter a of JAL: Wang et al. 2025",
         {"rate": math.nan},
         {"rate": {"low": 0.0, "high": 1.0, "open_high": True}},
         prior=True,

@@ -10,10 +10,13 @@ from noisylabels.core.registry import Registry
 from noisylabels.methods.agreement import Agreement
 from noisylabels.methods.backward import Backward
 from noisylabels.methods.coteaching import CoTeaching
+from noisylabels.methods.coteaching_plus import CoTeachingPlus
 from noisylabels.methods.dividemix import DivideMix
+from noisylabels.methods.early_stop import EarlyStop
 from noisylabels.methods.elr import EarlyLearning
 from noisylabels.methods.elr_plus import EarlyLearningPlus
 from noisylabels.methods.forward import Forward
+from noisylabels.methods.jocor import Jocor
 from noisylabels.methods.knn import NearestNeighbors
 from noisylabels.methods.mixup import Mixup
 from noisylabels.methods.ogc import Ogc
@@ -21,6 +24,8 @@ from noisylabels.methods.relabel import Relabel
 from noisylabels.methods.sop import Sop
 from noisylabels.methods.ssr import Ssr
 from noisylabels.methods.standard import Standard
+from noisylabels.methods.t_revision import TRevision
+from noisylabels.methods.volminnet import VolMinNet
 from noisylabels.training.method import LossFunction, Method
 
 MakeMethod = Callable[[nn.Module, LossFunction], Method]
@@ -34,7 +39,12 @@ METHODS: Registry[type[Method]] = Registry(
         "sop": Sop,
         "forward": Forward,
         "backward": Backward,
+        "t_revision": TRevision,
+        "volminnet": VolMinNet,
         "coteaching": CoTeaching,
+        "coteaching_plus": CoTeachingPlus,
+        "jocor": Jocor,
+        "early_stop": EarlyStop,
         "agreement": Agreement,
         "mixup": Mixup,
         "relabel": Relabel,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from abc import ABC
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
 import torch
@@ -63,7 +64,62 @@ def mean_of_kept(values: Tensor, order: Tensor, forget_rate: Tensor, weights: Te
     return torch.where(inside, each * ordered, 0.0).sum() / (share * len(values)).clamp_min(1e-6)
 
 
-class CoTeaching(Method):
+class SmallLossPair(Method, ABC):
+    """Two networks that are trained on the examples of small loss; methods derive from it.
+
+    Args:
+        model: from inputs to logits (B, K).
+        loss: any loss, with a `reduction`.
+        forget_rate, num_gradual, second: as for `CoTeaching`.
+    """
+
+    capturable: ClassVar[bool] = True
+    weighted: ClassVar[bool] = True
+    needs: ClassVar[Mapping[str, str]] = {"forget_rate": "noise_rate", "second": "network"}
+    domain: ClassVar = {
+        "forget_rate": {"low": 0.0, "high": 1.0, "open_high": True},
+        "num_gradual": {"low": 0},
+    }
+
+    forgotten: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        forget_rate: float | str,
+        num_gradual: int,
+        second: nn.Module | None,
+    ) -> None:
+        super().__init__([model], loss)
+        self.forget_rate, self.num_gradual = self.checked(forget_rate=forget_rate, num_gradual=num_gradual)
+        check_second(second, model)
+        self._second = (second,)  # a tuple hides it from the modules until `prepare` adds it
+
+    def prepare(self, setup: Setup) -> None:
+        """Add the second network, and the current share that is left out."""
+        (second,) = self._second
+        self.networks.append(initialized_anew(self.networks[0]) if second is None else second)
+        self.register_buffer("forgotten", torch.zeros((), device=setup.device))
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the share that is left out."""
+        self.forgotten.fill_(forget_rate_at(epoch, self.forget_rate, self.num_gradual))
+
+    def both_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the logits of both networks, (B, K) each."""
+        return self.logits(batch.inputs), self.logits(batch.inputs, network=1)
+
+    def weights_of(self, batch: Batch) -> Tensor | None:
+        """Return the weights of a batch's examples, (B,), or None."""
+        return None if self.weights is None else self.weights.index_select(0, batch.positions)
+
+    def columns(self) -> dict[str, float | None]:
+        """Return the share of a batch that was left out."""
+        return {"forget_rate": float(self.forgotten)}
+
+
+class CoTeaching(SmallLossPair):
     """Trains two networks, each on the examples of a batch with the smallest losses of the other.
 
     A network's smallest losses are mostly those of correct labels, as long as it has not memorized the
@@ -85,17 +141,8 @@ class CoTeaching(Method):
     schedule; here no epoch is left out.
     """
 
-    capturable: ClassVar[bool] = True
-    weighted: ClassVar[bool] = True
-    needs: ClassVar[Mapping[str, str]] = {"forget_rate": "noise_rate", "second": "network"}
     title: ClassVar[str] = "two networks select examples of small loss for each other"
     source: ClassVar[str] = "Han et al. 2018"
-    domain: ClassVar = {
-        "forget_rate": {"low": 0.0, "high": 1.0, "open_high": True},
-        "num_gradual": {"low": 0},
-    }
-
-    forgotten: Tensor
 
     def __init__(
         self,
@@ -106,36 +153,17 @@ class CoTeaching(Method):
         num_gradual: int = 10,
         second: nn.Module | None = None,
     ) -> None:
-        super().__init__([model], loss)
-        self.forget_rate, self.num_gradual = self.checked(forget_rate=forget_rate, num_gradual=num_gradual)
-        check_second(second, model)
-        self._second = (second,)  # a tuple hides it from the modules until `prepare` adds it
-
-    def prepare(self, setup: Setup) -> None:
-        """Add the second network, and the current share that is left out."""
-        (second,) = self._second
-        self.networks.append(initialized_anew(self.networks[0]) if second is None else second)
-        self.register_buffer("forgotten", torch.zeros((), device=setup.device))
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Set the share that is left out."""
-        self.forgotten.fill_(forget_rate_at(epoch, self.forget_rate, self.num_gradual))
+        super().__init__(model, loss, forget_rate, num_gradual, second)
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of both networks' losses on what the other selects, and the first one's logits."""
-        size = len(batch.target)
-        logits = [self.logits(batch.inputs, network=number) for number in (0, 1)]
+        size, logits, weights = len(batch.target), self.both_logits(batch), self.weights_of(batch)
         first, second = (self.loss_values(each, batch.target) for each in logits)
         chosen, others = small_loss(first, size), small_loss(second, size)
-        weights = None if self.weights is None else self.weights.index_select(0, batch.positions)
         value = mean_of_kept(first, others, self.forgotten, weights) + mean_of_kept(
             second, chosen, self.forgotten, weights
         )
         return value * self.loss_scale(batch.target), logits[0]
-
-    def columns(self) -> dict[str, float | None]:
-        """Return the share of a batch that was left out."""
-        return {"forget_rate": float(self.forgotten)}
 
 
 def check_second(second: object, model: nn.Module) -> None:
@@ -161,14 +189,26 @@ def initialized_anew(network: nn.Module) -> nn.Module:
         InputError: a module has parameters and no such function.
     """
     other = copy.deepcopy(network)
-    for name, module in other.named_modules():
+    advice = "give a second network: nl.method('coteaching', second=...)"
+    for reset in resets_of(other.named_modules(), advice):
+        reset()
+    return other
+
+
+def resets_of(modules: Iterable[tuple[str, nn.Module]], advice: str) -> list[Callable[[], object]]:
+    """Return the functions `reset_parameters` of those modules, with their names, that have one.
+
+    Raises:
+        InputError: a module has parameters of its own and no such function; the message ends in `advice`.
+    """
+    found = []
+    for name, module in modules:
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
-            reset()
+            found.append(reset)
         elif any(True for _ in module.parameters(recurse=False)):
             raise InputError(
                 f"the layer {name or type(module).__name__!r} of the model cannot be initialized anew: it "
-                "has parameters and no reset_parameters; give a second network: "
-                "nl.method('coteaching', second=...)"
+                f"has parameters and no reset_parameters; {advice}"
             )
-    return other
+    return found

@@ -32,6 +32,7 @@ OURS = {
     "F-correction": "forward",
     "Forward-T": "forward",
     "Co-teaching": "coteaching",
+    "Co-teaching+": "coteaching_plus",
     "ELR": "elr",
     "SOP": "sop",
 }
