@@ -93,6 +93,14 @@ class Loss(nn.Module):
             self.register_buffer("varying_weights", torch.tensor(self._varying.first, dtype=torch.float32))
             self.register_buffer("gradient_norms", torch.zeros(2))
 
+    def _apply(self, *args: Any, **kwargs: Any) -> Loss:
+        super()._apply(*args, **kwargs)
+        for name in ("varying_weights", "gradient_norms") if self.is_varying else ():
+            found = getattr(self, name)
+            if found.dtype.itemsize == 2:  # a moving average stands still in so few bits
+                setattr(self, name, found.float())
+        return self
+
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """Return the reduced loss of `logits` (N, K, d1, ...) at `target` (N, d1, ...) or (N, K, d1, ...)."""
         options = TargetOptions(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
