@@ -232,8 +232,13 @@ class Method(nn.Module, ABC):
         # trackers allow few signs in names
         return {f"weight_{re.sub(r'[^a-z0-9]+', '_', name).strip('_')}": w for name, w in read().items()}
 
-    def loss_values(self, logits: Tensor, target: Tensor) -> Tensor:
+    def loss_values(self, logits: Tensor, target: Tensor, learns: bool = True) -> Tensor:
         """Return the loss of each example, (B,): 0 for an ignored target.
+
+        Args:
+            logits: (B, K).
+            target: (B,) int64.
+            learns: whether a loss with state may learn from these logits; False if they are no example's.
 
         Raises:
             InputError: a loss without a `reduction` that can be set to "none".
@@ -248,7 +253,7 @@ class Method(nn.Module, ABC):
             per_example.reduction = "none"
             self._per_example = (per_example,)
         if isinstance(self.loss, nn.Module):  # a copy does not follow `train` and `eval`
-            self._per_example[0].training = self.loss.training
+            self._per_example[0].training = self.loss.training and learns
         values: Tensor = self._per_example[0](logits, target)
         return values
 

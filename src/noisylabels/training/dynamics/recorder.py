@@ -22,7 +22,7 @@ from noisylabels.training.dynamics.sharpness import ITERATIONS, SLICE, largest_e
 from noisylabels.training.dynamics.sums import Entry, Sums
 
 STRIDE = 100
-"""Steps between two measured ones. A measured step takes about two and a half times as long as others."""
+"""Steps between two measured ones. A measured step takes about three times as long as others."""
 
 SAMPLE = 256
 """Examples on which sharpness is measured, the same throughout a run."""
