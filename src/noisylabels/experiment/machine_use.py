@@ -30,14 +30,13 @@ class RecordMachineUse(Callback):
     """Keep the highest load at the ends of epochs in environment.json, with the number of runs at once.
 
     Args:
-        out: the run's folder; a resumed run continues from what is recorded there.
+        out: the run's folder.
     """
 
     def __init__(self, out: Path) -> None:
         self.path = out / "environment.json"
-        before = read_environment(out).get("use") or {}
-        self.jobs = max(int(os.environ.get(JOBS, "1")), before.get("jobs", 1))
-        self.highest: float | None = before.get("load")
+        self.jobs = int(os.environ.get(JOBS, "1"))
+        self.highest: float | None = None
 
     def on_epoch_end(self, row: dict[str, Any]) -> None:
         """Look at the load."""
@@ -45,10 +44,18 @@ class RecordMachineUse(Callback):
         if now is not None:
             self.highest = now if self.highest is None else max(now, self.highest)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was found, for a checkpoint."""
+        return {"jobs": self.jobs, "load": self.highest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what the run found before it was stopped."""
+        self.jobs, self.highest = max(self.jobs, state["jobs"]), state["load"]
+
     def write(self) -> None:
         """Write what was found into environment.json."""
         about = read_environment(self.path.parent)
-        write_json(self.path, about | {"use": {"jobs": self.jobs, "load": self.highest}})
+        write_json(self.path, about | {"use": self.state_dict()})
 
 
 def had_machine_alone(environment: Mapping[str, Any]) -> bool:
