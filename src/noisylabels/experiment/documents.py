@@ -106,7 +106,7 @@ class _Loss(TypedDict):
 
 class _Round(TypedDict):
     epochs: Count
-    accuracy: dict[str, float]
+    accuracy: dict[str, float | None]  # None: the training diverged
 
 
 class Chosen(_Loss, total=False):
