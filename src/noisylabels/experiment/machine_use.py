@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.files import write_json
+from noisylabels.core.schema import checked
+from noisylabels.experiment.documents import MachineUse
 from noisylabels.experiment.folder import read_environment
 from noisylabels.training.callbacks import Callback
 
@@ -50,6 +52,7 @@ class RecordMachineUse(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what the run found before it was stopped."""
+        checked(state, MachineUse, "the machine's use in the checkpoint")
         self.jobs, self.highest = max(self.jobs, state["jobs"]), state["load"]
 
     def write(self) -> None:
