@@ -443,6 +443,12 @@ def test_explained_at_the_stages_of_training():
     assert "rule gradient" in facts["weights"]
 
 
+def test_the_present_weight_of_two_terms_that_differ_in_their_weights_alone():
+    made = loss("ce+2*warmup(0.5)*mae+linear(0,4)*mae+linear(1,3)*agce(a=2)")
+    made.set_progress(0.25)
+    assert made.current_weights() == {"agce(a=2)": 1.5, "mae": 2 * 0.5 + 1.0}
+
+
 def test_the_curve_of_the_rule_agreement():
     drawn = curve(loss("auto(rule=agreement)*ce+mae"), num_classes=3, points=3)
     p, k = 1e-4, (1 - 1e-4) / 2

@@ -146,12 +146,15 @@ class Loss(nn.Module):
     def current_weights(self) -> dict[str, float]:
         """Return the present weight of each term whose weight varies, by the term's expression without it.
 
-        For the rule agreement, a mean over about 100 batches. Reads the device.
+        Of terms that differ in their weights alone, the sum. For the rule agreement, a mean over about 100 batches. Reads the device.
         """
         if self._varying is None:
             return {}
-        found = zip(self._varying.terms, self.varying_weights.tolist(), strict=True)
-        return {str(term.bare): term.weight * weight for term, weight in found}
+        found: dict[str, float] = {}
+        for term, weight in zip(self._varying.terms, self.varying_weights.tolist(), strict=True):
+            name = str(term.bare)
+            found[name] = found.get(name, 0.0) + term.weight * weight
+        return found
 
     def at(self, share: float, epochs: float | None = None) -> Loss:
         """Return the loss with the fixed weights that its schedules have at a share of training.
