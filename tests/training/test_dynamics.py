@@ -364,7 +364,7 @@ def test_unknown_true_labels_split_nothing(model, sets):
     dynamics = Dynamics(stride=1)
     history = nl.fit(model(), train, test, nl.loss("ce"), callbacks=[dynamics], epochs=1)
     assert history.final["noisy_logit_share"] is None
-    assert history.final["weight_gradient"] > 0
+    assert history.final["gradient_at_weights"] > 0
     assert {entry.part for entry in dynamics.entries()} == {"all", "own", "others"}
 
 
@@ -384,7 +384,7 @@ def test_a_method_whose_loss_does_not_depend_on_its_logits_says_so(model, sets):
     dynamics = Dynamics(stride=1)
     with pytest.warns(UserWarning, match="gradients are not recorded"):
         history = nl.fit(model(), train, test, nl.loss("ce"), method=Detached, callbacks=[dynamics], epochs=1)
-    assert history.final["logit_gradient"] is None
+    assert history.final["gradient_at_logits"] is None
     assert any(entry.measure == "entropy" for entry in dynamics.entries())
 
 

@@ -27,7 +27,7 @@ BY_EPOCH = {
     "noisy_logit_share": ("noisy labels' share of the gradient, logits", "share", ".0%"),
     "noisy_weight_share": ("noisy labels' share of the gradient, weights", "share", ".0%"),
     "noisy_cosine": ("cosine of noisy and clean gradient", "cosine", ".2f"),
-    "weight_gradient": ("norm of the gradient, weights", "norm", ".0e"),
+    "gradient_at_weights": ("norm of the gradient, weights", "norm", ".0e"),
     "relative_step": ("relative step, |update| / |weights|", "relative step", ".0e"),
     "sharpness": ("sharpness, given labels", "largest eigenvalue", ".0e"),
     "sharpness_true": ("sharpness, true labels", "largest eigenvalue", ".0e"),
