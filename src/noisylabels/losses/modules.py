@@ -146,7 +146,8 @@ class Loss(nn.Module):
     def current_weights(self) -> dict[str, float]:
         """Return the present weight of each term whose weight varies, by the term's expression without it.
 
-        Of terms that differ in their weights alone, the sum. For the rule agreement, a mean over about 100 batches. Reads the device.
+        Of terms that differ in their weights alone, the sum. For the rule agreement, a mean over about 100
+        batches. Reads the device.
         """
         if self._varying is None:
             return {}
