@@ -94,7 +94,7 @@ class Loss(nn.Module):
             self.register_buffer("gradient_norms", torch.zeros(2))
 
     def _apply(self, *args: Any, **kwargs: Any) -> Loss:
-        super()._apply(*args, **kwargs)
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
         for name in ("varying_weights", "gradient_norms") if self.is_varying else ():
             found = getattr(self, name)
             if found.dtype.itemsize == 2:  # a moving average stands still in so few bits
