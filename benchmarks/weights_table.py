@@ -24,6 +24,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import tyro
+from document_tables import interval, with_tables
 from found_runs import machines, words
 
 from noisylabels.core.files import write_text
@@ -31,9 +32,6 @@ from noisylabels.losses import loss as read_loss
 from noisylabels.report.tables import Cell, Number, Table, markdown
 from noisylabels.study.results import Results, accuracy, read_results
 from noisylabels.study.statistics import compare
-
-BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
-"""Markers in the document."""
 
 PLACES = {"digits": "the digits", "frozen": "frozen features"}
 
@@ -102,10 +100,7 @@ def beside_fixed(results: Results, name: str) -> Table:
 def gain(results: Results, loss: str, other: str, noise: str) -> str:
     """Return the paired gain over another loss, with its interval."""
     values = (results.values(accuracy, each, noise) for each in (loss, other))
-    found = compare(*values).difference
-    if found.low is None or found.high is None:
-        return f"{100 * found.mean:+.1f}"
-    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return interval(compare(*values).difference)
 
 
 def chosen(path: Path, name: str) -> Table:
@@ -146,9 +141,8 @@ def main(options: Options) -> None:
             write_text(path.with_name("table.md"), text)
             parts.append(text)
     text = "\n".join(parts)
-    before, _, rest = options.document.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    write_text(options.document, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    document = options.document.read_text(encoding="utf-8")
+    write_text(options.document, with_tables(document, [("tables", text)]))
     print(text)
 
 
