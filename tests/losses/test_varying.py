@@ -190,7 +190,7 @@ def test_what_is_not_set_is_an_error():
         with pytest.raises(InputError, match=r"is not set: a run .* sets it .* loss.with_auto\(0.5\)"):
             loss(f"nce+auto(rule={rule})*mae")(z, t)
     for share in (-0.1, 1.1, math.nan):
-        with pytest.raises(InputError, match="the share of training is"):
+        with pytest.raises(InputError, match="the training progress is"):
             loss("ce").set_progress(share)
     with pytest.raises(InputError, match=r"all weights of 'linear.0,1.*' are 0"):
         loss("linear(0,1)*ce").at(0)

@@ -221,13 +221,17 @@ class Method(nn.Module, ABC):
                 self._checked.add(network)
         return logits.float()
 
-    def set_progress(self, share: float) -> None:
-        """Pass the share of training that is done to a loss whose weights follow it; the loop calls it."""
+    def set_progress(self, progress: float) -> None:
+        """Update a loss whose weights follow a schedule; the loop calls it before each step.
+
+        Args:
+            progress: steps done divided by all steps of the run, from 0 to 1.
+        """
         if (follow := getattr(self.loss, "set_progress", None)) is not None:
-            follow(share, self.epochs)
+            follow(progress, self.epochs)
 
     def loss_columns(self) -> dict[str, float | None]:
-        """Return columns of the history with the present weights of a loss whose weights vary."""
+        """Return the current weights of a loss whose weights vary, as columns of the history."""
         read = getattr(self.loss, "current_weights", dict)
         # trackers allow few signs in names
         return {f"weight_{re.sub(r'[^a-z0-9]+', '_', name).strip('_')}": w for name, w in read().items()}
