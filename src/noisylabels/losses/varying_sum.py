@@ -164,10 +164,16 @@ def _balance(
     varying = whole.terms[place].varying
     assert whole.fixed is not None
     assert varying is not None
-    found = [_norm(plan, views, target, options) for plan in (whole.plans[place], whole.fixed)]
-    norms.lerp_(torch.stack(found).to(norms.dtype), 1 - varying.parameters["decay"])
+    found = torch.stack([_norm(plan, views, target, options) for plan in (whole.plans[place], whole.fixed)])
+    _follow(norms, found.to(norms.dtype), varying.parameters["decay"], found.sum() > 0)
     ratio = norms[1] / norms[0].clamp_min(torch.finfo(norms.dtype).tiny)
-    weight.copy_((varying.parameters["ratio"] * ratio).clamp(LOW, HIGH))
+    weight.copy_(torch.where(norms.sum() > 0, (varying.parameters["ratio"] * ratio).clamp(LOW, HIGH), weight))
+
+
+def _follow(average: Tensor, found: Tensor, decay: float, counts: Tensor | bool = True) -> None:
+    """Update a moving average in place, unless a batch has no label that counts or is not finite."""
+    known = found.isfinite().all() & counts
+    average.copy_(torch.where(known, average.lerp(found, 1 - decay), average))
 
 
 def _norm(plan: Plan, views: Sequence[Tensor], target: Tensor, options: TargetOptions) -> Tensor:
@@ -228,7 +234,7 @@ def _agreeing(
         if options.reduction == "mean":
             found = found / evaluation.divisor(target, options, found.dtype)
     if learned is not None:
-        learned.lerp_((at.sum() / count).to(learned.dtype), 1 - AGREEMENT_DECAY)
+        _follow(learned, (at.sum() / count).to(learned.dtype), AGREEMENT_DECAY)
     return found.squeeze(0) if single and options.reduction == "none" else found
 
 
