@@ -279,10 +279,26 @@ def become(request: dict[str, Any]) -> None:
 _INSTALLED: list[str] = []
 """Entries of `sys.path` that a new interpreter has without PYTHONPATH."""
 
+_interrupted: list[bool] = []
+
+
+def _end_as_interrupted() -> None:
+    """End by SIGINT, which Python forgets if an exit handler compiles code, as that of torch._dynamo does."""
+    if _interrupted:
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 if __name__ == "__main__":
+    atexit.register(_end_as_interrupted)  # first, so that it runs last
     not_installed = {str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
     _INSTALLED[:] = [path for path in sys.path if path not in not_installed]
     for name in IMPORTED:
         __import__(name)
     if (asked := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
-        become(asked)
+        try:
+            become(asked)
+        except KeyboardInterrupt:
+            _interrupted.append(True)
+            raise
