@@ -425,6 +425,19 @@ def test_it_compiles_once_without_graph_breaks(text):
     torch._dynamo.reset()
 
 
+@pytest.mark.filterwarnings("ignore:.*Function.> should not be instantiated:DeprecationWarning")
+def test_it_compiles_around_gradients_by_autograd():
+    torch._dynamo.reset()
+    made, plain = (loss("ce+auto*gce", label_smoothing=0.1) for _ in range(2))
+    compiled = torch.compile(made, backend="eager")
+    for step in range(3):
+        z, t = logits_of(seed=step).detach().float().requires_grad_(), labels_of(seed=step)
+        torch.testing.assert_close(compiled(z, t), plain(z, t))
+        assert made.current_weights() == pytest.approx(plain.current_weights())
+    assert made.current_weights() != loss("ce+auto*gce").current_weights()
+    torch._dynamo.reset()
+
+
 # What is shown
 
 

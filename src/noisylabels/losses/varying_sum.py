@@ -185,12 +185,14 @@ def _norm(plan: Plan, views: Sequence[Tensor], target: Tensor, options: TargetOp
     if steps is not None and not target.is_floating_point() and not options.label_smoothing:
         gradients = [value_and_gradient(steps, z, target, each, gradient=True)[1]]
     else:
-        gradients = _by_autograd(plan, views, target, each)
+        by_autograd = _by_autograd
+        if torch.compiler.is_compiling():  # as a decorator it would import the compiler, for a second
+            by_autograd = torch.compiler.disable(_by_autograd)
+        gradients = by_autograd(plan, views, target, each)
     norms = [found.float().norm(dim=axis).mean() for found in gradients if found is not None]
     return torch.stack(norms).mean()
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _by_autograd(
     plan: Plan, views: Sequence[Tensor], target: Tensor, options: TargetOptions
 ) -> list[Tensor | None]:
