@@ -46,9 +46,11 @@ check-dist: dist
 clean:
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/kernels/*.so
 
-# The interpreter is checked first: an old one fails later, and with many lines.
+# The interpreter is checked first: an old one fails later, and with many lines. Packages are compiled to bytecode on
+# all cores; pip does it on one, for a minute. A file that is none of Python's, such as a template, fails and is no error.
 .venv/ready: pyproject.toml constraints.txt hatch_build.py src/noisylabels/losses/kernels/native.c
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "noisylabels needs Python 3.11 or later, and $(PYTHON) is %d.%d; try make PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests/' .venv/lib || true
 	touch $@

@@ -38,7 +38,7 @@ from torch import nn
 import noisylabels as nl
 from noisylabels.audit.cross_validation import RECIPE, cross_validate
 from noisylabels.audit.issues import find_issues
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.core.files import read_json, write_json
 from noisylabels.core.process import keep_freed_memory
 from noisylabels.core.rng import derive_seed, uniforms
@@ -54,15 +54,11 @@ OF_A_CELL = ("images", "epochs", "folds")
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
     cells: Path = Path("runs/bench-audit")
     """folder for the finished cells"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     noises: tuple[str, ...] = NOISES
     """noises for the digits, all 1,797 of them"""
     seeds: int = 3
@@ -301,8 +297,7 @@ def main(options: Options) -> None:
         "rows": rows,
         "summary": {name: summary([row for row in rows if row["name"] == name]) for name in names},
     }
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    keep(options.out, f"audit-{slug(machine)}", result, table(result))
+    options.keep("audit", result, table(result))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ number of cores.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +21,13 @@ import torch
 import tyro
 
 from noisylabels.bench.data import batch_rate, decode, write_images
-from noisylabels.bench.machine import load, processor, slug
-from noisylabels.core.files import write_text
+from noisylabels.bench.machine import ResultFolder, load, processor
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     files: int = 20_000
     """number of files per format"""
     forms: tuple[str, ...] = ("png", "jpeg")
@@ -88,7 +81,6 @@ def table(result: dict[str, Any]) -> str:
 
 def main(options: Options) -> None:
     torch.set_num_threads(1)
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
     rows = measure(options)
     result = {
         "processor": processor(),
@@ -99,11 +91,7 @@ def main(options: Options) -> None:
         "rows": rows,
         "batch_rate": batch_rate(),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    name = f"data-{slug(machine)}-{rows[0]['images']}"
-    write_text(options.out / f"{name}.json", json.dumps(result, indent=1) + "\n")
-    write_text(options.out / f"{name}.md", table(result))
-    print(table(result))
+    options.keep("data", result, table(result), suffix=f"-{rows[0]['images']}")
 
 
 if __name__ == "__main__":

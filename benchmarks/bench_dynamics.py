@@ -12,14 +12,13 @@ import os
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
 
 import noisylabels as nl
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.core.process import keep_freed_memory
 from noisylabels.training.dynamics import STRIDE, Dynamics
 
@@ -28,13 +27,9 @@ EPOCHS = {"mlp": 120, "small-cnn": 30}
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 5
     """pairs of runs, with and without; the median of their ratios is reported, and the range"""
 
@@ -69,8 +64,7 @@ def main(options: Options) -> None:
         rows.append(f"| {each['model']} | {each['epochs']} | {plain:.2f} | {middle} | {spread} |")
     head = "| model | epochs | seconds without | recording: median | range |\n|---|---|---|---|---|\n"
     table = head + "\n".join(rows) + "\n"
-    name = slug(options.machine or f"{processor()} {os.cpu_count()} cores")
-    keep(options.out, f"dynamics-cost-{name}", result, table)
+    options.keep("dynamics-cost", result, table)
 
 
 if __name__ == "__main__":

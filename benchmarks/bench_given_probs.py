@@ -30,7 +30,7 @@ import numpy as np
 import tyro
 
 import noisylabels as nl
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.core.files import read_json
 
 INSTALL = "cleanlab is not installed; for its rows: pip install cleanlab==2.9.0"
@@ -38,13 +38,9 @@ BLOCK = 10_000  # rows that are drawn once and repeated in the large file
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 9
     """repetitions"""
     examples: int = 50_000
@@ -206,8 +202,7 @@ def main(options: Options) -> None:
     result |= {"load": [before, load()]}
     if options.memory:
         result["mapped"] = mapped(options)
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    keep(options.out, f"given-probs-{slug(machine)}", result, table(result))
+    options.keep("given-probs", result, table(result))
 
 
 if __name__ == "__main__":

@@ -21,14 +21,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
 from torch import Tensor, nn
 
-from noisylabels.bench.machine import keep, processor, slug
+from noisylabels.bench.machine import ResultFolder, processor
 from noisylabels.bench.train import CLASSES, MEAN, SIDE, STD, examples
 from noisylabels.core.checks import one_line
 from noisylabels.core.device import pick_device
@@ -50,13 +49,9 @@ MODES = ("plain", "captured", "compiled", "compiled and captured")
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: that of the GPU or processor)"""
     device: str = "auto"
     """auto, cuda, cpu"""
     model: str = "cnn8"
@@ -266,7 +261,7 @@ def main(options: Options) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()  # for the runs at once
     result["at_once"] = [at_once(options, count) for count in options.processes]
-    keep(options.out, f"gpu-{slug(options.machine or name)}", result, table(result))
+    options.keep("gpu", result, table(result), device=name)
 
 
 if __name__ == "__main__":

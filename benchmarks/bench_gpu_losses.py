@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from noisylabels.bench.losses import step
-from noisylabels.bench.machine import keep, processor, slug
+from noisylabels.bench.machine import ResultFolder, processor
 from noisylabels.bench.timing import compare
 from noisylabels.cli.bench import read_shape
 from noisylabels.core.checks import one_line
@@ -38,13 +37,9 @@ COPIED_BYTES = 2**31
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: that of the GPU or processor)"""
     device: str = "auto"
     """auto, cuda, cpu"""
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
@@ -150,7 +145,7 @@ def main(options: Options) -> None:
         "bytes_per_second": rate,
         "rows": measure(options, device, rate),
     }
-    keep(options.out, f"gpu-losses-{slug(options.machine or name)}", result, table(result))
+    options.keep("gpu-losses", result, table(result), device=name)
 
 
 if __name__ == "__main__":

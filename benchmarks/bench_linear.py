@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import noisylabels as nl
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 
 SHAPES = ((2048, 32_000, 256), (512, 131_072, 256), (64, 1_000_000, 64))
 LOSSES = ("ce", "nce+mae", "nce+rce", "nfl+rce")
@@ -40,13 +40,9 @@ Call = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 5
     """repetitions of each"""
     threads: int = 1
@@ -180,7 +176,6 @@ def cell(row: dict[str, Any]) -> str:
 
 def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
     result: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -191,7 +186,7 @@ def main(options: Options) -> None:
         "rows": measure(options),
     }
     result["load"].append(load())
-    keep(options.out, f"linear-{slug(machine)}", result, table(result))
+    options.keep("linear", result, table(result))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from torch.nn.functional import cross_entropy
 
 import noisylabels as nl
 from noisylabels.bench.losses import SHAPES, draw, loss_ratio, step
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.losses import PAPER, evaluation
 from noisylabels.losses.kernels import native
 
@@ -44,13 +44,9 @@ Call = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 15
     """repetitions of each"""
     threads: int = 1
@@ -155,7 +151,6 @@ def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
     if nl.losses.kernel_name() is None:
         sys.exit("this installation has no compiled kernel; install a C compiler, then reinstall the package")
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
     result: dict[str, Any] = {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -167,7 +162,7 @@ def main(options: Options) -> None:
         "rows": measure(options),
     }
     result["load"].append(load())
-    keep(options.out, f"losses-{slug(machine)}", result, table(result))
+    options.keep("losses", result, table(result))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +33,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import noisylabels as nl
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.bench.train import CLASSES, SIDE, examples
 from noisylabels.core.process import keep_freed_memory
 from noisylabels.data.images import ImageSet, image_set
@@ -52,13 +51,9 @@ EXPRESSIONS = [name for name in METHODS if name != "standard"] + ["sop@cifar100"
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 40
     """repetitions of the step with and without a method, 2 or more"""
     runs: int = 3
@@ -292,8 +287,7 @@ def main(options: Options) -> None:
         "torch": torch.__version__,
         "load": [before, load()],
     }
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    keep(options.out, f"costs-{slug(machine)}", result, table(result))
+    options.keep("costs", result, table(result))
 
 
 if __name__ == "__main__":

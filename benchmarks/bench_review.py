@@ -30,7 +30,7 @@ from rich.progress import track
 
 from noisylabels.audit.result import Audit
 from noisylabels.audit.review.session import Session
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
 KEYS = ("k", "s", "s", "2", "n", "x", "s", "k", "3", "s")
@@ -48,13 +48,9 @@ WATCH = """() => {
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     images: int = 10_000
     """number of images in the folder"""
     side: int = 640
@@ -231,8 +227,7 @@ def main(options: Options) -> None:
         "start": start,
         "rows": rows,
     }
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    keep(options.out, f"review-{slug(machine)}", result, table(result))
+    options.keep("review", result, table(result))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import os
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -26,7 +25,7 @@ import torch
 import tyro
 
 import noisylabels as nl
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.core.process import keep_freed_memory
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.models.catalog import build_model
@@ -41,13 +40,9 @@ LOSSES = ("ce", "nce+mae")
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 5
     """repetitions of each, alternating"""
     rows: int = 25_000
@@ -162,10 +157,9 @@ def main(options: Options) -> None:
         {"loss": loss, "way": way, **summary(*times, len(test))}
         for (loss, way), times in sorted(found.items())
     ]
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
     result: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count(), "torch": torch.__version__}
     result |= {"load": [began, load()], "rounds": options.rounds, "rows": rows}
-    keep(options.out, f"rows-{slug(machine)}", result, table(result))
+    options.keep("rows", result, table(result))
 
 
 if __name__ == "__main__":

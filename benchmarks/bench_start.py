@@ -15,14 +15,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
 from rich.progress import track
 
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 
 AFTER_TORCH = "import torch, time; began = time.perf_counter()\n{}\nprint(time.perf_counter() - began)"
 
@@ -40,13 +39,9 @@ GOALS = {"noisylabels --help": 0.3, "import noisylabels, after torch": 0.1}
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 15
     """repetitions: fresh processes per line"""
 
@@ -104,8 +99,7 @@ def main(options: Options) -> None:
         "rounds": options.rounds,
         "rows": rows,
     }
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    keep(options.out, f"start-{slug(machine)}", result, table(result))
+    options.keep("start", result, table(result))
 
 
 if __name__ == "__main__":

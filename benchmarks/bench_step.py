@@ -22,7 +22,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ from torch.nn import functional as F  # noqa: N812  its usual name
 from torch.profiler import ProfilerActivity, profile
 
 from noisylabels.bench import train as loops
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.core.process import keep_freed_memory
 from noisylabels.losses import PAPER
 from noisylabels.losses.expression import loss
@@ -41,13 +40,9 @@ GOAL_STEP, GOAL_LOSS = 0.38, 1.01
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     model: str = "cnn8"
     """network"""
     batch_size: int = 128
@@ -187,8 +182,7 @@ def main(options: Options) -> None:
         "torch": torch.__version__,
         "load": [before, load()],
     }
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    keep(options.out, f"step-{slug(machine)}", result, table(result))
+    options.keep("step", result, table(result))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.core.sums import piece_sums
 
 SHAPE = (3, 32, 32)
@@ -37,13 +37,9 @@ SUMS: dict[str, Callable[[Any], Any]] = {
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     rounds: int = 5
     """repetitions of each; the median is reported"""
 
@@ -81,9 +77,7 @@ def main(options: Options) -> None:
     )
     table = f"| images | GB | seconds |\n|---|---|---|\n{rows}\n\n| checksum | GB per second |\n|---|---|\n"
     table += "".join(f"| {name} | {speed:.1f} |\n" for name, speed in result["gb_per_second"].items())
-    keep(
-        options.out, f"sums-{slug(options.machine or f'{processor()} {os.cpu_count()} cores')}", result, table
-    )
+    options.keep("sums", result, table)
 
 
 if __name__ == "__main__":

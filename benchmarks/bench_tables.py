@@ -44,7 +44,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 import noisylabels as nl
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.experiment import run
 from noisylabels.experiment.prediction import load_model, predict_table
 from noisylabels.study.statistics import Ranks, compare, rank, summarize
@@ -77,15 +77,11 @@ PENALTIES = {"C": [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]}
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to measure and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
     rows: Path = Path("runs/tables.jsonl")
     """file of the finished fits"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     sets: list[str] = field(default_factory=lambda: list(SETS))
     """data sets"""
     methods: list[str] = field(default_factory=list)
@@ -387,8 +383,7 @@ def main(options: Options) -> None:
         "best": against_best(rows, list(known)),
         "rows": rows,
     }
-    machine = options.machine or f"{processor()}-{os.cpu_count()}"
-    keep(options.out, f"tables-{slug(machine)}{options.suffix}", result, table(result))
+    options.keep("tables", result, table(result), suffix=options.suffix)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ the figures into results/found.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from document_tables import figure_digests, with_tables
 from found_figures import figures
 from found_runs import KNOB_NOISES, TENTH_NOISES, Runs, machines, span, weights, words
 from scipy import stats
@@ -462,24 +461,12 @@ PHOTOGRAPHS = Path("docs/measured-photographs.md")
 
 def renewed(document: str, runs: Runs, only: str = "") -> str:
     """Return the document with every table, or one of them, between its markers rebuilt from the runs."""
-    for name, text in texts(runs):
-        if only and name != only:
-            continue
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-        before, marked, rest = document.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not (marked and closed):
-            raise SystemExit(f"the document has no place for {name}: {begin.strip()} and {end.strip()}")
-        document = f"{before}{begin}\n{text}{end}{after}"
-    return document
+    return with_tables(document, (each for each in texts(runs) if only in ("", each[0])))
 
 
 def digests(runs: Runs) -> dict[str, str]:
-    """Return a digest of the content of each figure, which changes when the runs do."""
-    return {
-        figure.name: hashlib.sha256(json.dumps(figure.spec(), sort_keys=True).encode()).hexdigest()
-        for figure in figures(runs)
-    }
+    """Return a digest of the content of each figure."""
+    return figure_digests(figures(runs))
 
 
 def main(options: Options) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from document_tables import with_tables
 from found_runs import machines, words
 
 from noisylabels.core.files import write_text
@@ -24,9 +25,6 @@ from noisylabels.study.grid import load_study
 from noisylabels.study.results import Measure, Results, Run, accuracy, dead, memorized, read_results
 from noisylabels.study.statistics import compare
 from noisylabels.training.metrics import DEAD_RECALL
-
-BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
-"""Markers in the document."""
 
 SUMS = tuple(loss for loss in PAPER if "+" in loss)
 
@@ -143,9 +141,8 @@ def main(options: Options) -> None:
     parts = [markdown(table).rstrip() for table in found if table is not None]
     text = "\n\n".join([*parts, not_run(results)]) + "\n"
     write_text(options.results / "table.md", text)
-    before, _, rest = options.document.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    write_text(options.document, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    document = options.document.read_text(encoding="utf-8")
+    write_text(options.document, with_tables(document, [("tables", text)]))
     print(text)
 
 

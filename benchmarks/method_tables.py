@@ -9,14 +9,13 @@ and draws the figure into results/methods.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from document_tables import figure_digests, interval, with_tables
 from method_figure import figure
 from method_runs import HYBRID, METHODS, Grid, read_grid
 from relabel_kept import FILE, kept_table
@@ -79,14 +78,6 @@ def with_failed(grid: Grid, method: str, noise: str) -> Cell:
         return found
     left = len(grid.values(method, "ce", noise))
     return f"{found or ''} ({failed} of {failed + left} diverged)".strip()
-
-
-def interval(found: Summary) -> str:
-    """Return a mean difference in points with its 95 % interval, as in "+3.1 (+1.0 to +5.2)"."""
-    text = f"{100 * found.mean:+.1f}"
-    if found.low is not None and found.high is not None:
-        text += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    return text.replace("-", "−")
 
 
 def runs_each(grid: Grid, cells: Sequence[tuple[str, str, str]]) -> str:
@@ -308,20 +299,12 @@ def tables(grids: Mapping[str, Grid]) -> Iterator[Table]:
 
 def renewed(document: str, grids: Mapping[str, Grid]) -> str:
     """Return the document with every table between its markers rebuilt from the runs."""
-    for table in tables(grids):
-        begin, end = f"<!-- {table.name} -->\n", f"\n<!-- /{table.name} -->"
-        before, marked, rest = document.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not (marked and closed):
-            raise SystemExit(f"the document has no place for {table.name}: {begin.strip()} and {end.strip()}")
-        document = f"{before}{begin}\n{markdown(table)}{end}{after}"
-    return document
+    return with_tables(document, ((table.name, markdown(table)) for table in tables(grids)))
 
 
 def digests(grids: Mapping[str, Grid]) -> dict[str, str]:
-    """Return a digest of the content of the figure, which changes when the runs do."""
-    spec = json.dumps(figure(grids, INSIDE).spec(), sort_keys=True)
-    return {"hybrids": hashlib.sha256(spec.encode()).hexdigest()}
+    """Return a digest of the content of the figure."""
+    return figure_digests([figure(grids, INSIDE)])
 
 
 def main(options: Options) -> None:

@@ -33,7 +33,7 @@ from PIL import Image
 from sklearn.datasets import make_classification
 
 import noisylabels as nl
-from noisylabels.bench.machine import keep, load, processor, slug
+from noisylabels.bench.machine import ResultFolder, load, processor
 from noisylabels.core.rng import uniforms
 
 README = Path(__file__).parents[1] / "README.md"
@@ -41,13 +41,9 @@ DECIDED = 20
 
 
 @dataclass
-class Options:
+class Options(ResultFolder):
     """Choose what to walk through and where the results go."""
 
-    out: Path = Path("results/benchmarks")
-    """folder for the results"""
-    machine: str = ""
-    """name of the machine in the results (default: processor and number of cores)"""
     cifar10: Path | None = None
     """CIFAR-10 in a form that `noisylabels train --data` reads"""
     human: Path | None = None
@@ -248,7 +244,7 @@ def main(options: Options) -> None:
                 raise SystemExit(f"{command} ended with status {done.status}:\n{done.output}")
         assert audit is not None
         result["stops"] = stopped(folder, options, audit)
-    keep(options.out, f"walk-{slug(machine)}", result, table(result))
+    options.keep("walk", result, table(result), device=processor())
 
 
 if __name__ == "__main__":

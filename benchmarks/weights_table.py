@@ -35,6 +35,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import tyro
+from document_tables import interval, with_tables
 from found_runs import machines, span, words
 from scipy import stats
 from tune_budgets import ruled_jal
@@ -45,9 +46,6 @@ from noisylabels.losses import loss as read_loss
 from noisylabels.report.tables import Cell, Number, Table, markdown
 from noisylabels.study.results import Results, accuracy, read_results
 from noisylabels.study.statistics import Summary, compare, summarize
-
-BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
-"""Markers in the document."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +152,7 @@ def beside_fixed(results: Results, name: str) -> Table:
 def gain(results: Results, loss: str, other: str, noise: str) -> str:
     """Return the paired gain over another loss, with its interval; "" if a seed of both was not run."""
     first, second = (results.values(accuracy, each, noise) for each in (loss, other))
-    return points(compare(first, second).difference) if first.keys() & second.keys() else ""
-
-
-def points(found: Summary) -> str:
-    """Return a difference of accuracies in points, with its interval."""
-    if found.low is None or found.high is None:
-        return f"{100 * found.mean:+.1f}"
-    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return interval(compare(first, second).difference) if first.keys() & second.keys() else ""
 
 
 def chosen(path: Path, name: str) -> Table:
@@ -242,10 +233,10 @@ def pooled(found: Mapping[str, Results]) -> Table:
         row: list[Cell] = [loss]
         for name, results in found.items():
             gains = mean_gains(results, named(loss, name), PLAIN)
-            row.append(points(summarize(list(gains.values()))) if gains else None)
+            row.append(interval(summarize(list(gains.values()))) if gains else None)
         whole, beside = (over_settings(found, loss, other) for other in (PLAIN, CHOSEN))
-        row.append(None if whole is None else points(whole))
-        row.append(None if beside is None or loss == CHOSEN else points(beside))
+        row.append(None if whole is None else interval(whole))
+        row.append(None if beside is None or loss == CHOSEN else interval(beside))
         if any(cell is not None for cell in row[1:]):
             rows.append(row)
     return Table(
@@ -273,8 +264,8 @@ def verdict(found: Mapping[str, Results], losses: Sequence[str]) -> str:
     word = "should change" if above else "stays"
     return (
         f"`--loss auto` {word}: of {len(known)} alternatives to its choice, {len(above)} "
-        f"{'is' if len(above) == 1 else 'are'} better; the best is {best}, by {points(known[best])} points, "
-        "with an interval corrected for the number of alternatives (Bonferroni)."
+        f"{'is' if len(above) == 1 else 'are'} better; the best is {best}, by {interval(known[best])} "
+        "points, with an interval corrected for the number of alternatives (Bonferroni)."
     )
 
 
@@ -292,9 +283,8 @@ def main(options: Options) -> None:
     write_text(options.results / "weights" / "table.md", parts[0])
     searches = sorted((options.results / "benchmarks").glob("weights-*-budgets.md"))
     text = "\n".join([parts[0], *(path.read_text(encoding="utf-8") for path in searches), *parts[1:]])
-    before, _, rest = options.document.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    write_text(options.document, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    document = options.document.read_text(encoding="utf-8")
+    write_text(options.document, with_tables(document, [("tables", text)]))
     print(text)
 
 

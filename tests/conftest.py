@@ -125,3 +125,23 @@ def small_study(tmp_path_factory) -> Path:
     cells = from_table(table, "small").cells({"device": "cpu"})
     carry_out_all(Store(folder), cells, Silent())
     return folder
+
+
+@pytest.fixture
+def warm_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes of a study, instead of starting an interpreter for each, see `warm_process`."""
+
+    import subprocess
+    import sys
+    from types import SimpleNamespace
+
+    from noisylabels.study import estimate, executors
+    from warm_process import WarmPopen
+
+    def start(command: list[str], **how: Any) -> WarmPopen:
+        assert command[0] == sys.executable
+        return WarmPopen(command[1:], **how)
+
+    warm = SimpleNamespace(**vars(subprocess) | {"Popen": start})
+    for module in (executors, estimate):
+        monkeypatch.setattr(module, "subprocess", warm)

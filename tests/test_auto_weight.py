@@ -12,9 +12,11 @@ import torch
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import Interrupted
+from noisylabels.core.schema import checked
 from noisylabels.data.features import FeatureSet, feature_set
 from noisylabels.experiment import Notes, RunConfig, load_config, run
 from noisylabels.experiment.auto_weight import CANDIDATES, choose_weight, plan_rounds
+from noisylabels.experiment.documents import Chosen
 from noisylabels.experiment.method_inputs import MethodData
 from noisylabels.losses import Loss, loss
 from noisylabels.training.history import History
@@ -80,7 +82,22 @@ def test_the_better_half_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
         "1: 33.3 %); 48 epochs in all"
     )
     assert [each["epochs"] for each in found.to_dict()["rounds"]] == [2, 4, 8]
-    assert found.rounds[0]["accuracy"]["30"] < 0
+    assert found.rounds[0]["accuracy"]["30"] is None
+    checked(json.loads(json.dumps(found.to_dict())), Chosen, "the choice")
+
+
+def test_weights_whose_trainings_diverge_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from noisylabels.training.loop import TrainingDiverged
+
+    def fake(model: object, train: object, test: object, criterion: Loss, **settings: Any) -> History:
+        if criterion.expression != "nce+0.1*mae":
+            raise TrainingDiverged(1, 1, "as it should", History())
+        return History([{"validation_accuracy": 0.0}])  # better than to diverge
+
+    monkeypatch.setattr("noisylabels.methods.fit.fit", fake)
+    found = choose_weight(loss(ACCURACY), made_data(1))
+    assert found.weight == 0.1
+    assert "(0.1: 0.0 %, 1: diverged)" in found.why
 
 
 def test_of_equally_accurate_weights_the_nearest_to_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +174,9 @@ def test_a_stop_while_weights_are_compared() -> None:
 
 
 def test_the_summary_has_the_weight_of_a_rule(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *flags("nce+auto*mae")]) == 0
+    assert main(["train", *flags("nce+auto*mae"), "--record", "dynamics"]) == 0  # which adds columns
     shown = capsys.readouterr().out
-    (line,) = (line for line in shown.splitlines() if "weight of mae" in line)
+    (line,) = (line for line in shown.splitlines() if "weight of" in line)
+    assert "weight of mae" in line
     last = json.loads(Path("run/history.jsonl").read_text().splitlines()[-1])
     assert line.split()[-4:] == [f"{last['weight_mae']:.3g}", "at", "the", "end"]

@@ -297,7 +297,7 @@ def test_strangers_are_found():
     assert strangers("cli/loss.py", source) == []
 
 
-HEAVY = {"torch", "numpy", "pyarrow", "sklearn", "scipy", "PIL", "altair", "timm"}
+HEAVY = {"torch", "torch._dynamo", "numpy", "pyarrow", "sklearn", "scipy", "PIL", "altair", "timm"}
 
 
 def heavy_after(code: str) -> set[str]:

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from noisylabels.core.interrupt import Interrupted
 from noisylabels.experiment import RunConfig, run
 from noisylabels.experiment.machine_use import JOBS, had_machine_alone
 from noisylabels.study.executors import worker_environment
@@ -31,6 +32,20 @@ def test_a_load_that_is_unknown_is_recorded_as_such(tmp_path, monkeypatch):
     found = json.loads((out / "environment.json").read_text())
     assert found["use"] == {"jobs": 1, "load": None}
     assert not had_machine_alone(found)
+
+
+def test_a_resumed_run_keeps_what_it_found_before(tmp_path, monkeypatch):
+    loads = iter([3.5, 0.9, 1.1])
+    monkeypatch.setattr(os, "getloadavg", lambda: (next(loads), 9.0, 9.0))
+    out = tmp_path / "run"
+    config = RunConfig(data="digits", loss="ce", epochs=3, train_share=0.1, checkpoint_epochs=1, out=str(out))
+    monkeypatch.setenv(JOBS, "4")
+    with pytest.raises(Interrupted):
+        run(config, stop=lambda: (out / "history.jsonl").exists())
+    monkeypatch.setenv(JOBS, "1")  # alone from then on
+    run(config)
+    found = json.loads((out / "environment.json").read_text())
+    assert found["use"] == {"jobs": 4, "load": 3.5}
 
 
 @pytest.mark.parametrize(

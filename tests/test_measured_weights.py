@@ -101,9 +101,11 @@ def test_pooled_gains():
     alone = [stats.ttest_1samp(values, 0).confidence_interval() for values in gains]
     ends = [*((each.low, each.high) for each in alone), (whole.low / 2, whole.high / 2)]
     for shown, (low, high) in zip(rows[RULE], ends, strict=False):
-        assert shown == f"{(low + high) / 2:+.1f} ({low:+.1f} to {high:+.1f})"
+        assert shown == f"{(low + high) / 2:+.1f} ({low:+.1f} to {high:+.1f})".replace("-", "−")
     presets = [100 * (accuracy[data, 3 + data] - accuracy[data, 0]).mean() for data in range(2)]
-    assert [cell.split()[0] for cell in rows[weights_table.PRESET][:2]] == [f"{p:+.1f}" for p in presets]
+    assert [cell.split()[0] for cell in rows[weights_table.PRESET][:2]] == [
+        f"{p:+.1f}".replace("-", "−") for p in presets
+    ]
     assert rows[RULE][3].startswith("+5.0 (")
     wanted = f"should change: of 2 alternatives to its choice, 1 is better; the best is {RULE}, by +5.0 ("
     assert wanted in table.note
@@ -118,7 +120,7 @@ def test_auto_stays_without_evidence():
     assert "`--loss auto` stays: its choice was not run" in note
     values[CHOICE, NOISES[0]] = [0.65, 0.75]
     note = weights_table.pooled({"digits": results(values)}).note
-    assert f"stays: of 2 alternatives to its choice, 0 are better; the best is {RULE}, by -5.0" in note
+    assert f"stays: of 2 alternatives to its choice, 0 are better; the best is {RULE}, by −5.0" in note
 
 
 def test_the_loss_with_weights_of_one():

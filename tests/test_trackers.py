@@ -322,6 +322,7 @@ def test_of_many_classes_recall_is_left_out():
 # Studies ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_the_cells_of_a_study_are_followed_by_their_processes(work, capsys):
     (work / "s.toml").write_text(
         '[fixed]\ndata = "digits"\nmodel = "mlp"\nwidth = 0.1\nepochs = 2\nlr = 0.05\n'

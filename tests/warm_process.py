@@ -9,6 +9,7 @@ of the interpreter, or of variables that libraries read when they are imported s
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import runpy
@@ -18,59 +19,152 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
-IMPORTED = ("torch", "numpy", "pyarrow.parquet", "safetensors.torch", "PIL.Image")
+IMPORTED = (
+    *("torch", "torch._dynamo", "numpy", "pyarrow.parquet", "safetensors.torch", "PIL.Image"),
+    *("scipy.optimize", "sklearn.datasets", "pydantic.type_adapter", "rich.live", "tyro"),
+)
 """What most commands import."""
 
 
-class WarmPopen(subprocess.Popen):  # type: ignore[type-arg]
-    """A `subprocess.Popen` of the words behind `python`: ``-m NAME``, ``-c CODE`` or a file, and arguments.
+class WarmPopen:
+    """A process of the words behind `python`: ``-m NAME``, ``-c CODE`` or a file, and arguments.
 
-    Takes the streams, `text`, `cwd`, `env` and `start_new_session` of `subprocess.Popen`.
+    It has the public attributes and methods of `subprocess.Popen`, and takes its streams, `text`, `cwd`,
+    `env` and `start_new_session`. It is no subclass, because the inside of `Popen` differs between versions.
     """
 
-    def _execute_child(  # type: ignore[override]
-        self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell,
-        p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite,
-        restore_signals, gid, gids, uid, umask, start_new_session, *rest,
-    ) -> None:  # fmt: skip
-        """Ask for a fork in place of the `fork` and `exec` of `subprocess.Popen`."""
+    def __init__(
+        self,
+        words: Sequence[str | os.PathLike[str]],
+        *,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+        text: bool = False,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        start_new_session: bool = False,
+    ) -> None:
+        self.args = [os.fspath(word) for word in words]
+        self.returncode: int | None = None
+        self._reading = threading.Lock()
         self._status, status = os.pipe()
-        streams = [own if given == -1 else given for own, given in enumerate((p2cread, c2pwrite, errwrite))]
+        weakref.finalize(self, os.close, self._status)
         request = {
-            "words": [os.fspath(word) for word in args],
+            "words": self.args,
             "cwd": os.fspath(cwd or os.getcwd()),
             "env": dict(os.environ if env is None else env),
             "new_session": start_new_session,
         }
-        try:
+        with contextlib.ExitStack() as sent:  # the numbers of files that only the fork needs
+            sent.callback(os.close, status)
+            numbers: list[int] = []
+            pipes: list[IO[Any] | None] = []
+            for place, given in enumerate((stdin, stdout, stderr)):
+                number, pipe = _stream(place, given, text, sent, numbers)
+                numbers.append(number)
+                pipes.append(pipe)
+            self.stdin, self.stdout, self.stderr = pipes
             with _one_at_a_time:
                 connection = _server()
-                socket.send_fds(connection, [json.dumps(request).encode()], [*streams, status])
+                socket.send_fds(connection, [json.dumps(request).encode()], [*numbers, status])
                 self.pid = int(connection.recv(32))
-            self._child_created = True
-        finally:
-            os.close(status)
-            self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
-    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
-        """Read the exit status, which is that of `os.waitpid`."""
-        if wait_flags == os.WNOHANG and not select.select([self._status], [], [], 0)[0]:
-            return 0, 0
-        read = os.read(self._status, 32)
-        os.close(self._status)
-        return self.pid, int(read)
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code, negative for a signal; raise `subprocess.TimeoutExpired` after the time."""
+        if self.returncode is None and not select.select([self._status], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        with self._reading:
+            if self.returncode is None:
+                self.returncode = os.waitstatus_to_exitcode(int(os.read(self._status, 32)))
+        return self.returncode
 
-    def _internal_poll(self, *_: Any, **__: Any) -> int | None:
-        if self.returncode is None:
-            pid, status = self._try_wait(os.WNOHANG)
-            if pid == self.pid:
-                self._handle_exitstatus(status)
-        code: int | None = self.returncode
-        return code
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the process runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Write the input, read both outputs to their ends, and wait for the end of the process."""
+        until = None if timeout is None else time.monotonic() + timeout
+        outputs = [_Output(pipe) for pipe in (self.stdout, self.stderr)]
+        if self.stdin is not None and input is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.stdin.write(input)
+        self._close(self.stdin)
+        for output in outputs:
+            output.join(None if until is None else max(0.0, until - time.monotonic()))
+            if output.is_alive():
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        self.wait(None if until is None else max(0.0, until - time.monotonic()))
+        self._close(self.stdout, self.stderr)
+        return outputs[0].read, outputs[1].read
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def _close(self, *pipes: IO[Any] | None) -> None:
+        for pipe in filter(None, pipes):
+            with contextlib.suppress(BrokenPipeError):  # of what is still to be written
+                pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close(self.stdin, self.stdout, self.stderr)
+        self.wait()
+
+
+class _Output(threading.Thread):
+    """A thread that reads an output to its end, so that neither of two fills its pipe and blocks."""
+
+    def __init__(self, pipe: IO[Any] | None) -> None:
+        super().__init__(daemon=True)
+        self.pipe = pipe
+        self.read: Any = None
+        self.start()
+
+    def run(self) -> None:
+        if self.pipe is not None:
+            self.read = self.pipe.read()
+
+
+def _stream(
+    place: int, given: Any, text: bool, sent: contextlib.ExitStack, numbers: list[int]
+) -> tuple[int, IO[Any] | None]:
+    """Return the number of the file that is the stream 0, 1 or 2 of the fork, and our end if it is a pipe."""
+    if given is None:
+        return place, None
+    if given == subprocess.STDOUT:
+        return numbers[1], None
+    if given == subprocess.DEVNULL:
+        number = os.open(os.devnull, os.O_RDWR)
+        sent.callback(os.close, number)
+        return number, None
+    if given != subprocess.PIPE:
+        return given if isinstance(given, int) else given.fileno(), None
+    reading, writing = os.pipe()
+    theirs, ours, mode = (reading, writing, "w") if place == 0 else (writing, reading, "r")
+    sent.callback(os.close, theirs)
+    return theirs, open(ours, mode if text else mode + "b")
 
 
 def run(words: Sequence[str | os.PathLike[str]], **how: Any) -> subprocess.CompletedProcess[str]:
@@ -185,10 +279,26 @@ def become(request: dict[str, Any]) -> None:
 _INSTALLED: list[str] = []
 """Entries of `sys.path` that a new interpreter has without PYTHONPATH."""
 
+_interrupted: list[bool] = []
+
+
+def _end_as_interrupted() -> None:
+    """End by SIGINT, which Python forgets if an exit handler compiles code, as that of torch._dynamo does."""
+    if _interrupted:
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 if __name__ == "__main__":
+    atexit.register(_end_as_interrupted)  # first, so that it runs last
     not_installed = {str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
     _INSTALLED[:] = [path for path in sys.path if path not in not_installed]
     for name in IMPORTED:
         __import__(name)
     if (asked := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
-        become(asked)
+        try:
+            become(asked)
+        except KeyboardInterrupt:
+            _interrupted.append(True)
+            raise

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import noisylabels
-import warm_process
 
 PROGRAM = """
 import json, sys, warnings
@@ -28,13 +29,16 @@ CHECKS = 63
 def checked(parameters: str) -> list[list[str]]:
     """Return name, status, whether it may fail, and exception of each check.
 
-    SCIPY_ARRAY_API is read when SciPy is imported, and one check is skipped without it; hence a process.
+    SCIPY_ARRAY_API is read when SciPy is imported, and one check is skipped without it; hence a new
+    interpreter.
     """
     import json
 
     source = str(Path(noisylabels.__file__).parents[1])
     more = {"PYTHONPATH": source, "SCIPY_ARRAY_API": "1"}
-    done = warm_process.run(["-c", PROGRAM, parameters], env=os.environ | more)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, parameters], env=os.environ | more, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     found: list[list[str]] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import noisylabels
+import warm_process
 
 PACKAGE = Path(noisylabels.__file__).parent
 
@@ -71,7 +70,7 @@ assert main(["loss", "nsq"]) == 0
 
 @pytest.fixture
 def copy(tmp_path):
-    shutil.copytree(PACKAGE, tmp_path / "noisylabels", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, tmp_path / "noisylabels", ignore=shutil.ignore_patterns("*.pyc.*"))
     return tmp_path / "noisylabels"
 
 
@@ -97,14 +96,7 @@ def added_lines(copy):
 
 
 def run(copy, *arguments):
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=copy.parent,
-        env={**os.environ, "PYTHONPATH": str(copy.parent)},
-    )
+    done = warm_process.run(arguments, cwd=copy.parent, env=os.environ | {"PYTHONPATH": str(copy.parent)})
     assert done.returncode == 0, done.stderr
     return done.stdout
 

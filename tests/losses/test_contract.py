@@ -704,7 +704,8 @@ def test_functions_compile_without_graph_breaks_whatever_their_parameters(name):
         return getattr(losses, name)(z, t, reduction="sum", weight=w, **given)
 
     torch._dynamo.reset()
-    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    # breaks are found before the backend, and modules of the same code go through aot_eager above
+    compiled = torch.compile(step, fullgraph=True, backend="eager")
     limits = losses.functional.domain(LOSSES[name])
     for factor in (1, 0.5, 0.25, 0.75):  # from the second on, the compiler takes floats for variables
         values = [

@@ -190,7 +190,7 @@ def test_what_is_not_set_is_an_error():
         with pytest.raises(InputError, match=r"is not set: a run .* sets it .* loss.with_auto\(0.5\)"):
             loss(f"nce+auto(rule={rule})*mae")(z, t)
     for share in (-0.1, 1.1, math.nan):
-        with pytest.raises(InputError, match="the share of training is"):
+        with pytest.raises(InputError, match="the training progress is"):
             loss("ce").set_progress(share)
     with pytest.raises(InputError, match=r"all weights of 'linear.0,1.*' are 0"):
         loss("linear(0,1)*ce").at(0)
@@ -321,6 +321,40 @@ def test_the_rule_agreement_weighs_each_example(case):
     assert made.current_weights() == {"ce": pytest.approx(0.99 + 0.01 * mean, rel=1e-5)}
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("rule", ["gradient", "agreement"])
+@pytest.mark.parametrize("bad", ["all ignored", "empty", "infinite", "nan"])
+def test_a_rule_learns_nothing_from_a_batch_without_a_value(rule, bad, reduction):
+    z, t = logits_of(), labels_of()
+    wrong = {
+        "all ignored": (z, torch.full_like(t, -100)),
+        "empty": (z[:0], t[:0]),
+        "infinite": (torch.full_like(z, math.inf).requires_grad_(), t),
+        "nan": (torch.full_like(z, math.nan).requires_grad_(), t),
+    }[bad]
+    made, undisturbed = (loss(f"nce+auto(rule={rule})*mae", reduction=reduction) for _ in range(2))
+    made(*wrong)  # also as the first batch
+    assert made.current_weights() == {"mae": 1.0}
+    for _ in range(3):
+        made(z, t)
+        made(*wrong)
+        undisturbed(z, t)
+    assert made.current_weights() == undisturbed.current_weights()
+    assert made.current_weights()["mae"] != 1.0
+
+
+@pytest.mark.parametrize("rule", ["gradient", "agreement"])
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_loss_that_is_cast_with_its_model_learns_as_precisely(rule, kind):
+    made, plain = (loss(f"nce+auto(rule={rule})*mae") for _ in range(2))
+    torch.nn.ModuleList([made]).to(kind)
+    for step in range(60):
+        z = logits_of(seed=step).detach() * (1 + step / 10)
+        for each in (made, plain):
+            each(z.requires_grad_(), labels_of(seed=step))
+    assert made.current_weights()["mae"] == pytest.approx(plain.current_weights()["mae"], rel=1e-5)
+
+
 def test_a_single_example_and_wrong_input():
     z, t = logits_of(), labels_of()
     for text in ("nce+linear(1,2)*mae", "nce+auto*mae", "auto(rule=agreement)*nce+mae"):
@@ -391,6 +425,19 @@ def test_it_compiles_once_without_graph_breaks(text):
     torch._dynamo.reset()
 
 
+@pytest.mark.filterwarnings("ignore:.*Function.> should not be instantiated:DeprecationWarning")
+def test_it_compiles_around_gradients_by_autograd():
+    torch._dynamo.reset()
+    made, plain = (loss("ce+auto*gce", label_smoothing=0.1) for _ in range(2))
+    compiled = torch.compile(made, backend="eager")
+    for step in range(3):
+        z, t = logits_of(seed=step).detach().float().requires_grad_(), labels_of(seed=step)
+        torch.testing.assert_close(compiled(z, t), plain(z, t))
+        assert made.current_weights() == pytest.approx(plain.current_weights())
+    assert made.current_weights() != loss("ce+auto*gce").current_weights()
+    torch._dynamo.reset()
+
+
 # What is shown
 
 
@@ -407,6 +454,12 @@ def test_explained_at_the_stages_of_training():
     facts = explain(loss("ce+auto*mae"), 10)
     assert facts["range"] == "at the weight 1: [0, inf] for 10 classes"
     assert "rule gradient" in facts["weights"]
+
+
+def test_the_present_weight_of_two_terms_that_differ_in_their_weights_alone():
+    made = loss("ce+2*warmup(0.5)*mae+linear(0,4)*mae+linear(1,3)*agce(a=2)")
+    made.set_progress(0.25)
+    assert made.current_weights() == {"agce(a=2)": 1.5, "mae": 2 * 0.5 + 1.0}
 
 
 def test_the_curve_of_the_rule_agreement():

@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from noisylabels.training.method import Method, Setup
 from noisylabels.training.settings import Settings
 from noisylabels.training.update import Updater
 from tape import Tapes
+from warm_process import WarmPopen
 
 RUN = {"epochs": 3, "batch_size": 16, "lr": 0.05, "device": "cpu", "seed": 2, "augment": "crop:1+flip"}
 CPU = torch.device("cpu")
@@ -106,18 +106,21 @@ def test_a_run_interrupted_after_every_step_ends_bit_for_bit_the_same(expression
 
 
 FLAGS = [
-    *("digits", "--model", "small-cnn", "--width", "0.5", "--noise", "symmetric:0.3", "--loss", "nce+mae"),
+    *("digits", "--model", "small-cnn", "--width", "0.25", "--noise", "symmetric:0.3", "--loss", "nce+mae"),
     *("--method", "coteaching(num_gradual=3)", "--epochs", "6", "--batch-size", "32"),
     *("--checkpoint-minutes", "0.0001", "--device", "cpu"),
 ]
 
 
-def start(out: Path) -> subprocess.Popen[str]:
+def start(out: Path) -> WarmPopen:
     source = str(Path(nl.__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "noisylabels", "train", *FLAGS, "--out", str(out)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    command = ["-m", "noisylabels", "train", *FLAGS, "--out", str(out)]
+    return WarmPopen(
+        command,
+        env=os.environ | {"PYTHONPATH": source},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import noisylabels as nl
+import warm_process
 from methods.conftest import EXPRESSIONS
 
 PROGRAM = Path(__file__).with_name("killed_runs.py")
@@ -20,9 +19,7 @@ PROGRAM = Path(__file__).with_name("killed_runs.py")
 def test_every_method_killed_three_times_ends_bit_for_bit_the_same(tmp_path):
     places = (Path(nl.__file__).parents[1], PROGRAM.parents[1])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(tmp_path)], capture_output=True, text=True, env=environment
-    )
+    done = warm_process.run([PROGRAM, tmp_path], env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     every = [expression for group in EXPRESSIONS.values() for expression in group]

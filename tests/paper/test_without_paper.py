@@ -52,7 +52,7 @@ print(json.dumps([codes, sorted(studies())]))
 def package(tmp_path_factory) -> Path:
     """Return the folder of a copy of the package without paper."""
     folder = tmp_path_factory.mktemp("without-paper")
-    leave = shutil.ignore_patterns("__pycache__", "paper")
+    leave = shutil.ignore_patterns("*.pyc.*", "paper")
     shutil.copytree(SOURCE, folder / "noisylabels", ignore=leave)
     assert not (folder / "noisylabels" / "paper").exists()
     assert (folder / "noisylabels" / "recipes" / "paper.toml").exists()  # of the study tenth

@@ -20,6 +20,8 @@ from noisylabels.study.results import read_results, split
 from noisylabels.study.store import read_rows
 from noisylabels.study.sweeps import learning_rates
 from noisylabels.training.dynamics import FILE, read_dynamics, read_examples
+from noisylabels.training.dynamics.recording import write_recording
+from noisylabels.training.dynamics.sums import Entry
 
 NOISE = "symmetric:0.6@exact"
 EPOCHS = 4
@@ -132,6 +134,14 @@ def test_pulls_at_dead_and_at_other_classes(folder, results):
             expected.append(np.mean(net))
     assert rows[-1].x == EPOCHS
     assert rows[-1].mean == pytest.approx(np.mean(expected))
+
+
+def test_pulls_of_which_one_half_is_not_finite_are_left_out(tmp_path):
+    entries = [Entry(1, "pull", "own", "0", 3.0), Entry(1, "pull", "own", "1", 5.0)]
+    entries += [Entry(1, "pull", "others", "1", -1.0), Entry(2, "pull", "others", "1", -1.0)]
+    write_recording(tmp_path, entries, {"position": np.zeros(0, np.int64)})
+    assert list(dynamics._pull([Recording(tmp_path)], dead=False)) == [(1.0, 4.0, None)]
+    assert list(dynamics._pull([Recording(tmp_path)], dead=True)) == []
 
 
 def test_figures_are_valid(figures):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import noisylabels
 from noisylabels.cli import main
@@ -23,7 +24,8 @@ from noisylabels.cli.tune import command_line, summary
 from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import Interrupted
 from noisylabels.experiment import Notes, RunConfig, Silent, canonical, load_config, read_result
-from noisylabels.study.tune import STARTUP, Tried, Tuned, applied, dimensions, tune
+from noisylabels.study.search_space import applied, dimensions
+from noisylabels.study.tune import STARTUP, Tried, Tuned, tune
 from warm_process import WarmPopen
 
 optuna = pytest.importorskip("optuna")
@@ -85,17 +87,24 @@ def test_what_is_searched_around_a_sum() -> None:
     }
 
 
-def test_weights_that_vary_are_scaled_or_left_to_the_trials() -> None:
-    names = ["weight of nce", "weight of mae", "lr"]
-    for weight, found in (("2*linear(0.1,10)", names), ("2*auto", names)):
+def test_weights_that_vary_are_scaled_or_left_to_their_rule() -> None:
+    for weight in ("2*linear(0.1,10)", "2*auto(rule=agreement)"):
         config = canonical(fast(loss=f"nce+{weight}*mae"))
         space = {each.name: each for each in dimensions(config)}
-        assert list(space) == found
+        assert list(space) == ["weight of nce", "weight of mae", "lr"]
         assert (space["weight of mae"].low, space["weight of mae"].high) == (0.2, 20)
         scaled = applied(config, {"weight of mae": 5.0}).loss
         assert scaled == canonical(fast(loss=f"nce+2.5*{weight}*mae")).loss
-    config = canonical(fast(loss="nce+auto(rule=accuracy)*mae"))
-    assert [each.name for each in dimensions(config)] == ["weight of nce", "lr"]
+    for rule in ("accuracy", "gradient"):
+        config = canonical(fast(loss=f"nce+2*auto(rule={rule})*mae"))
+        assert [each.name for each in dimensions(config)] == ["weight of nce", "lr"]
+
+
+def test_a_factor_of_the_rule_gradient_has_no_effect() -> None:
+    """Which is why it is not searched."""
+    logits, labels = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 5
+    values = [float(noisylabels.loss(f"nce+{factor}*auto*mae")(logits, labels)) for factor in (0.2, 1, 20)]
+    assert values == pytest.approx([values[0]] * 3, rel=1e-5)
 
 
 def test_limits_of_parameters_are_kept() -> None:

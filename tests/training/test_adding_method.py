@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import noisylabels
+import warm_process
 
 PACKAGE = Path(noisylabels.__file__).parent
 
@@ -47,7 +46,7 @@ except nl.InputError as error:
 
 def test_a_method_is_a_file_and_a_row(tmp_path):
     copy = tmp_path / "noisylabels"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("*.pyc.*"))
     (copy / "methods" / "cooled.py").write_text(METHOD, encoding="utf-8")
     catalog = copy / "methods" / "catalog.py"
     before = catalog.read_text(encoding="utf-8")
@@ -61,12 +60,6 @@ def test_a_method_is_a_file_and_a_row(tmp_path):
     assert len(changed) == 2  # an import and a row
     catalog.write_text(after, encoding="utf-8")
     ast.parse(after)
-    done = subprocess.run(
-        [sys.executable, "-c", USE],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(tmp_path), "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
-        check=False,
-    )
+    done = warm_process.run(["-c", USE], env={"PYTHONPATH": str(tmp_path), "PATH": "", "HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "unknown method 'coold'; did you mean 'cooled'?"

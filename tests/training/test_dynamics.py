@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from noisylabels.training.callbacks import Callback, Stop
 from noisylabels.training.dynamics import Dynamics, read_dynamics, read_examples
 from noisylabels.training.dynamics.gradients import GradientProbe
 from noisylabels.training.dynamics.predictions import Predictions
+from noisylabels.training.dynamics.recording import MEASURES
 from noisylabels.training.dynamics.sharpness import largest_eigenvalue, loss_slice
 from noisylabels.training.dynamics.sums import Sums
 from noisylabels.training.settings import Settings
@@ -48,6 +50,7 @@ SETTINGS = [
     {"optimizer": "adamw", "ema": 0.9},
     {"precision": "bfloat16", "validation": 0.2},
     {"augment": "crop:1+flip", "precision": "float16"},
+    {"frozen_epochs": 2, "body_lr": 0.5},
 ]
 
 
@@ -146,6 +149,33 @@ def test_the_pull_at_a_class_by_its_own_and_by_other_examples():
         assert sums.mean("pull", "own", str(k)) == pytest.approx(own, abs=1e-6)
         assert sums.mean("pull", "others", str(k)) == pytest.approx(others, abs=1e-6)
         assert own >= 0 >= others
+
+
+def test_the_parts_hold_no_gradient_that_comes_from_elsewhere():
+    """A second view and a penalty reach the weights beside the logits of the step."""
+    before, x, given, noisy, _ = measured()
+    _, _, each, _ = formula()
+    sums, network = Sums(), copy.deepcopy(before)
+    probe = GradientProbe(network, noisy, sums)
+    logits = network(x)
+    value = nn.functional.cross_entropy(logits, given)
+    value = value + 2 * network(-x).square().mean() + 3 * network[1].weight.square().sum()
+    probe.before_backward(value, logits, Batch(x, given, torch.arange(B)), 1.0)
+    value.backward()
+    probe.after_backward(1.0)
+    a, b = each[noisy].sum(0), each[~noisy].sum(0)
+    assert sums.mean("weight_gradient", "noisy") == pytest.approx(float(a.norm()), rel=1e-4)
+    assert sums.mean("weight_gradient", "clean") == pytest.approx(float(b.norm()), rel=1e-4)
+    assert sums.mean("cosine", "noisy") == pytest.approx(float(a @ b / (a.norm() * b.norm())), rel=1e-4)
+    assert sums.mean("weight_gradient") > 2 * float((a + b).norm())
+
+
+def test_frozen_layers_are_measured_once_they_are_trained(model, noisy_sets):
+    dynamics = Dynamics(stride=1)
+    fit(model(), noisy_sets, [dynamics], frozen_epochs=1, epochs=2)
+    layers = [{each.key for each in dynamics.entries() if each[:2] == (n, "layer_step")} for n in (1, 2)]
+    assert 0 < len(layers[0]) < len(layers[1])
+    assert layers[0] < layers[1]
 
 
 def test_the_bins_at_the_weights_take_turns_and_cover_the_gradient():
@@ -268,6 +298,15 @@ def test_learning_and_forgetting_epochs():
     assert sums.mean("learned_share", "clean") == 0.5
 
 
+def test_every_measure_is_described_in_the_code_and_on_the_page(model, noisy_sets):
+    dynamics = Dynamics(stride=1, sharpness_epochs=1)
+    fit(model(), noisy_sets, [dynamics])
+    assert {each.measure for each in dynamics.entries()} <= MEASURES.keys()
+    page = (Path(__file__).parents[2] / "docs/record-dynamics.md").read_text(encoding="utf-8")
+    for name, text in MEASURES.items():
+        assert f"| `{name}` | {text} |" in page
+
+
 # Resuming ------------------------------------------------------------------------------------------
 
 
@@ -325,7 +364,7 @@ def test_unknown_true_labels_split_nothing(model, sets):
     dynamics = Dynamics(stride=1)
     history = nl.fit(model(), train, test, nl.loss("ce"), callbacks=[dynamics], epochs=1)
     assert history.final["noisy_logit_share"] is None
-    assert history.final["weight_gradient"] > 0
+    assert history.final["gradient_at_weights"] > 0
     assert {entry.part for entry in dynamics.entries()} == {"all", "own", "others"}
 
 
@@ -345,7 +384,7 @@ def test_a_method_whose_loss_does_not_depend_on_its_logits_says_so(model, sets):
     dynamics = Dynamics(stride=1)
     with pytest.warns(UserWarning, match="gradients are not recorded"):
         history = nl.fit(model(), train, test, nl.loss("ce"), method=Detached, callbacks=[dynamics], epochs=1)
-    assert history.final["logit_gradient"] is None
+    assert history.final["gradient_at_logits"] is None
     assert any(entry.measure == "entropy" for entry in dynamics.entries())
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from noisylabels.losses import loss
 from noisylabels.methods.fit import fit
+from noisylabels.methods.standard import Standard
 from noisylabels.training.callbacks import Callback
 
 LOSSES = ["nce+linear(0.1,10)*mae", "nce+warmup(2)*mae", "nce+auto*mae", "auto(rule=agreement)*nce+mae"]
@@ -95,7 +96,9 @@ def test_steps_see_the_share_of_training_that_is_done(sets, model):
     train, test = sets()
     made = Follows()
     fit(model(), train, test, made, **SETTINGS | {"epochs": 2})
-    assert made.seen == [(share, 2) for share in (0, 1 / 8, 2 / 8, 3 / 8, 0.5, 0.5, 5 / 8, 6 / 8, 7 / 8, 1)]
+    # before an epoch begins, before each of its 4 steps, and at its end
+    shares = [0, 0, 1 / 8, 2 / 8, 3 / 8, 0.5, 0.5, 0.5, 5 / 8, 6 / 8, 7 / 8, 1]
+    assert made.seen == [(share, 2) for share in shares]
 
 
 @pytest.mark.parametrize("method", ["standard", "elr", "mixup", "coteaching(forget_rate=0.2)"])
@@ -119,3 +122,46 @@ def test_a_loss_per_example_learns_in_training_alone(sets, model):
     plain = fit(model(), train, test, loss("nce+auto*mae"), **SETTINGS)
     weighted = fit(model(), train, test, loss("nce+auto*mae"), weights=weights, **SETTINGS)
     assert weighted.column("weight_mae") == pytest.approx(plain.column("weight_mae"), rel=1e-4)
+
+
+def test_a_rule_learns_from_the_logits_of_examples_alone(sets, model):
+    """The method ogc looks for its threshold by losses at logits of no example."""
+    train, test = sets()
+    plain = fit(model(), train, test, loss("nce+auto*mae"), **SETTINGS)
+    for text in ("ogc(time_frame=1)", "ogc(time_frame=1,queue_size=1000)"):  # that never fills
+        found = fit(model(), train, test, loss("nce+auto*mae"), method=text, **SETTINGS)
+        assert found.column("weight_mae")[0] == pytest.approx(plain.column("weight_mae")[0], rel=1e-4)
+    assert found.column("weight_mae") == pytest.approx(plain.column("weight_mae"), rel=1e-4)
+
+
+class LossesFirst(Standard):
+    """A method that looks at losses before each epoch, as DivideMix does."""
+
+    def prepare(self, setup):
+        self.batches = setup.evaluation_batches
+
+    def begin_epoch(self, epoch):
+        with torch.no_grad():
+            values = [self.loss_values(self.logits(batch.inputs), batch.target) for batch in self.batches()]
+        self.seen = [*getattr(self, "seen", []), float(torch.cat(values).mean())]
+
+
+def test_a_schedule_is_set_before_an_epoch_begins(sets, model, tmp_path):
+    train, test = sets()
+    network = model()
+    plain = fit(network, train, test, loss("nce+linear(1,3)*mae"), method=LossesFirst, **SETTINGS)
+    with pytest.raises(CutOffError):
+        fit(
+            model(),
+            train,
+            test,
+            loss("nce+linear(1,3)*mae"),
+            method=LossesFirst,
+            folder=tmp_path,
+            callbacks=[CutOffAfter(9)],
+            **SETTINGS,
+        )
+    resumed = fit(
+        model(), train, test, loss("nce+linear(1,3)*mae"), method=LossesFirst, folder=tmp_path, **SETTINGS
+    )
+    assert without_times(resumed) == without_times(plain)

@@ -6,13 +6,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from noisylabels.core.files import write_text
 from noisylabels.core.process import processor
 
-__all__ = ["keep", "load", "processor", "slug", "tree_bytes"]
+__all__ = ["ResultFolder", "keep", "load", "processor", "slug", "tree_bytes"]
 
 
 def load() -> float:
@@ -34,6 +35,30 @@ def keep(out: Path, name: str, result: Mapping[str, Any], table: str) -> None:
     write_text(out / f"{name}.json", json.dumps(result, indent=1) + "\n")
     write_text(out / f"{name}.md", table)
     print(table)
+
+
+@dataclass
+class ResultFolder:
+    """Where a benchmark's results go: options that the scripts in benchmarks/ share."""
+
+    out: Path = Path("results/benchmarks")
+    """folder for the results"""
+    machine: str = ""
+    """name of the machine in the results (default: processor and number of cores, or the GPU)"""
+
+    def keep(
+        self, kind: str, result: Mapping[str, Any], table: str, *, device: str = "", suffix: str = ""
+    ) -> None:
+        """Write a result and its table to KIND-MACHINE.json and .md, and print the table.
+
+        Args:
+            kind: what is measured.
+            result, table: as for `keep`.
+            device: name of the machine unless the option gives one; by default processor and cores.
+            suffix: end of the files' names.
+        """
+        machine = self.machine or device or f"{processor()}-{os.cpu_count()}"
+        keep(self.out, f"{kind}-{slug(machine)}{suffix}", result, table)
 
 
 def tree_bytes(root: int) -> int:

@@ -131,7 +131,7 @@ def _weights() -> tuple[list[str], list[list[str]]]:
         ]
         head = f"{AUTO}(rule={row.name})" if row.value is None else f"{row.name}({','.join(required)})"
         rows.append([head, row.title, row.equation, ", ".join(given), row.source])
-    return ["weight", "what it does", "value, t the share of training", "more parameters", "source"], rows
+    return ["weight", "what it does", "value, t the training progress", "more parameters", "source"], rows
 
 
 def _noise() -> tuple[list[str], list[list[str]]]:

@@ -27,9 +27,6 @@ FEWER = {8: CANDIDATES, 4: (0.03, 0.3, 1.0, 10.0), 2: (0.1, 1.0)}
 VALIDATION = 0.1
 """The share of the training set that is held out while weights are compared, unless the run holds out one."""
 
-DIVERGED = -1.0
-"""The accuracy of a training that diverged."""
-
 
 @dataclass(frozen=True)
 class WeightChoice:
@@ -39,7 +36,8 @@ class WeightChoice:
         loss: the expression of the loss with the weight.
         weight: the weight that replaces ``auto``.
         why: the reason, in words.
-        rounds: what was compared: per round the epochs of each training, and accuracies by weight.
+        rounds: what was compared: per round the epochs of each training, and accuracies by weight, None for a
+            training that diverged.
     """
 
     loss: str
@@ -105,13 +103,17 @@ def _by_accuracy(loss: Loss, data: MethodData, budget: float) -> WeightChoice:
     for epochs in rounds:
         found = {weight: _accuracy(loss.with_auto(weight), data, epochs) for weight in left}
         record.append({"epochs": epochs, "accuracy": {f"{weight:g}": found[weight] for weight in left}})
-        # of equally accurate ones the nearest to 1, the usual weight
-        left.sort(key=lambda weight: (-found[weight], abs(math.log(weight))))
+        # of equally accurate ones the nearest to 1, the usual weight; those that diverged last
+        ranks = {weight: math.inf if value is None else -value for weight, value in found.items()}
+        left.sort(key=lambda weight: (ranks[weight], abs(math.log(weight))))
         left = left[: len(left) // 2]
     (weight,) = left
     last = record[-1]
     spent = sum(each["epochs"] * len(each["accuracy"]) for each in record)
-    values = ", ".join(f"{name}: {100 * value:.1f} %" for name, value in last["accuracy"].items())
+    values = ", ".join(
+        f"{name}: " + ("diverged" if value is None else f"{100 * value:.1f} %")
+        for name, value in last["accuracy"].items()
+    )
     why = (
         f"of {len(weights)} weights, {weight:g} is the most accurate on held-out given labels after "
         f"{last['epochs']} epochs ({values}); {spent} epochs in all"
@@ -119,8 +121,11 @@ def _by_accuracy(loss: Loss, data: MethodData, budget: float) -> WeightChoice:
     return WeightChoice(loss.with_auto(weight).expression, weight, why, record)
 
 
-def _accuracy(loss: Loss, data: MethodData, epochs: int) -> float:
-    """Return the accuracy on held-out given labels after a short training of the run's network."""
+def _accuracy(loss: Loss, data: MethodData, epochs: int) -> float | None:
+    """Return the accuracy on held-out given labels after a short training of the run's network.
+
+    None if it diverged.
+    """
     from noisylabels.methods.fit import fit
     from noisylabels.training.callbacks import PauseWhen
     from noisylabels.training.loop import TrainingDiverged
@@ -140,5 +145,5 @@ def _accuracy(loss: Loss, data: MethodData, epochs: int) -> float:
             **settings,
         )
     except TrainingDiverged:
-        return DIVERGED
+        return None
     return float(history.final["validation_accuracy"])

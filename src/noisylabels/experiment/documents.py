@@ -106,7 +106,7 @@ class _Loss(TypedDict):
 
 class _Round(TypedDict):
     epochs: Count
-    accuracy: dict[str, float]
+    accuracy: dict[str, float | None]  # None: the training diverged
 
 
 class Chosen(_Loss, total=False):
@@ -122,7 +122,9 @@ class Chosen(_Loss, total=False):
     power: Annotated[float, Limits(gt=0)] | None
 
 
-class _MachineUse(TypedDict):
+class MachineUse(TypedDict):
+    """How busy the machine was during a run."""
+
     jobs: int  # runs of the study at the same time
     load: float | None  # the highest of the machine, at the ends of epochs
 
@@ -140,7 +142,7 @@ class Software(TypedDict, total=False):
     gpu: str | None
     kernel: str | None
     chosen: Chosen
-    use: _MachineUse  # added at the end of a run
+    use: MachineUse  # added at the end of a run
 
 
 class Environment(Software):

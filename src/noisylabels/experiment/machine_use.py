@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.files import write_json
+from noisylabels.core.schema import checked
+from noisylabels.experiment.documents import MachineUse
 from noisylabels.experiment.folder import read_environment
 from noisylabels.training.callbacks import Callback
 
@@ -30,14 +32,13 @@ class RecordMachineUse(Callback):
     """Keep the highest load at the ends of epochs in environment.json, with the number of runs at once.
 
     Args:
-        out: the run's folder; a resumed run continues from what is recorded there.
+        out: the run's folder.
     """
 
     def __init__(self, out: Path) -> None:
         self.path = out / "environment.json"
-        before = read_environment(out).get("use") or {}
-        self.jobs = max(int(os.environ.get(JOBS, "1")), before.get("jobs", 1))
-        self.highest: float | None = before.get("load")
+        self.jobs = int(os.environ.get(JOBS, "1"))
+        self.highest: float | None = None
 
     def on_epoch_end(self, row: dict[str, Any]) -> None:
         """Look at the load."""
@@ -45,10 +46,19 @@ class RecordMachineUse(Callback):
         if now is not None:
             self.highest = now if self.highest is None else max(now, self.highest)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was found, for a checkpoint."""
+        return {"jobs": self.jobs, "load": self.highest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what the run found before it was stopped."""
+        checked(state, MachineUse, "the machine's use in the checkpoint")
+        self.jobs, self.highest = max(self.jobs, state["jobs"]), state["load"]
+
     def write(self) -> None:
         """Write what was found into environment.json."""
         about = read_environment(self.path.parent)
-        write_json(self.path, about | {"use": {"jobs": self.jobs, "load": self.highest}})
+        write_json(self.path, about | {"use": self.state_dict()})
 
 
 def had_machine_alone(environment: Mapping[str, Any]) -> bool:

@@ -39,7 +39,7 @@ def explain(loss: Loss, num_classes: int = 10) -> dict[str, str]:
 
 
 STAGES = {0.0: "at the start", 0.5: "in the middle", 1.0: "at the end"}
-"""The shares of training at which a loss with a schedule is explained."""
+"""Training progress at which a loss with a schedule is explained -> how it is named."""
 
 
 def at_stages(loss: Loss, *, agreement: bool = False) -> dict[str, Loss]:
@@ -56,9 +56,9 @@ def at_stages(loss: Loss, *, agreement: bool = False) -> dict[str, Loss]:
     if all(term.varying is None or term.varying.rule for term in fixed.terms):
         return {"" if kept else "at the weight 1": fixed}
     found = {}
-    for share, word in STAGES.items():
+    for progress, word in STAGES.items():
         with contextlib.suppress(InputError):  # all weights are 0
-            found[word] = fixed.at(share, epochs=EPOCHS)
+            found[word] = fixed.at(progress, epochs=EPOCHS)
     return found
 
 
@@ -67,18 +67,18 @@ EPOCHS = 100
 
 
 def weights_over_time(
-    loss: Loss, shares: Sequence[float] = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+    loss: Loss, stages: Sequence[float] = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 ) -> list[list[str]]:
-    """Return a table of the weights that follow a schedule: a row of shares, a row per term; or nothing."""
+    """Return a table of the weights that follow a schedule by training progress, one row per term; or []."""
     rows = [
         [
             f"weight of {term.bare}",
-            *(f"{term.weight * term.varying.at(share, EPOCHS):.4g}" for share in shares),
+            *(f"{term.weight * term.varying.at(progress, EPOCHS):.4g}" for progress in stages),
         ]
         for term in loss.terms
         if term.varying is not None and not term.varying.rule
     ]
-    return [["share of training", *(f"{share:g}" for share in shares)], *rows] if rows else []
+    return [["training progress", *(f"{progress:g}" for progress in stages)], *rows] if rows else []
 
 
 def _by_stage(texts: dict[str, str]) -> str:
@@ -93,8 +93,8 @@ def _changes(term: Term) -> str:
     name, row = str(term.bare), varying.row
     if varying.rule:
         return f"{name}: {scale}the weight by the rule {row.name}, which {row.title} ({row.equation})"
-    ends = (f"{term.weight * varying.at(share, EPOCHS):g} {word}" for share, word in STAGES.items())
-    return f"{name}: {', '.join(ends)} ({scale}{row.title}: {row.equation}, t the share of training)"
+    ends = (f"{term.weight * varying.at(progress, EPOCHS):g} {word}" for progress, word in STAGES.items())
+    return f"{name}: {', '.join(ends)} ({scale}{row.title}: {row.equation}, t the training progress)"
 
 
 def _properties(loss: Loss, num_classes: int) -> dict[str, str]:

@@ -93,6 +93,14 @@ class Loss(nn.Module):
             self.register_buffer("varying_weights", torch.tensor(self._varying.first, dtype=torch.float32))
             self.register_buffer("gradient_norms", torch.zeros(2))
 
+    def _apply(self, *args: Any, **kwargs: Any) -> Loss:
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        for name in ("varying_weights", "gradient_norms") if self.is_varying else ():
+            found = getattr(self, name)
+            if found.dtype.itemsize == 2:  # a moving average stands still in so few bits
+                setattr(self, name, found.float())
+        return self
+
     def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """Return the reduced loss of `logits` (N, K, d1, ...) at `target` (N, d1, ...) or (N, K, d1, ...)."""
         options = TargetOptions(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
@@ -103,19 +111,19 @@ class Loss(nn.Module):
         learns = self.training and torch.is_grad_enabled()
         return evaluate_varying(self._varying, weights, norms, logits, target, options, learns)
 
-    def set_progress(self, share: float, epochs: float | None = None) -> None:
-        """Set the weights that follow a schedule to those at a share of training.
+    def set_progress(self, progress: float, epochs: float | None = None) -> None:
+        """Set the weights that follow a schedule to those at some training progress.
 
         Call it before each step of your own loop; `nl.fit`, `nl.run` and the command line do. It writes to a
-        tensor on the device of the loss and never waits for the device. At the share 0 a rule forgets what it
+        tensor on the device of the loss and never waits for the device. At progress 0 a rule forgets what it
         has learned from batches. A loss with fixed weights ignores it.
 
         Args:
-            share: of training that is done, from 0 to 1.
+            progress: steps done divided by all steps, from 0 to 1.
             epochs: of the whole training; only ``warmup(5)``, over a number of epochs, needs it.
 
         Raises:
-            InputError: a share outside [0, 1]; a warmup over epochs without their number.
+            InputError: a progress outside [0, 1]; a warmup over epochs without their number.
 
         >>> import torch, noisylabels as nl
         >>> criterion = nl.loss("nce + linear(0,2)*mae")
@@ -123,30 +131,34 @@ class Loss(nn.Module):
         >>> criterion(torch.zeros(4, 10), torch.arange(4))  # 1/10 + 2 (1 - 1/10), as nce+mae
         tensor(1.9000)
         """
-        check_between(share, "the share of training", 0.0, 1.0)
+        check_between(progress, "the training progress", 0.0, 1.0)
         if self._varying is None:
             return
         with torch.no_grad():
-            if share == 0:
+            if progress == 0:
                 self.varying_weights.fill_(1.0)
                 self.gradient_norms.zero_()
             for place, term in enumerate(self._varying.terms):
                 if term.varying is not None and not term.varying.rule:
-                    self.varying_weights[place].fill_(term.varying.at(share, epochs))
+                    self.varying_weights[place].fill_(term.varying.at(progress, epochs))
         self._has_progress = True
 
     def current_weights(self) -> dict[str, float]:
         """Return the present weight of each term whose weight varies, by the term's expression without it.
 
-        For the rule agreement, a mean over about 100 batches. Reads the device.
+        Of terms that differ in their weights alone, the sum. For the rule agreement, a mean over about 100
+        batches. Reads the device.
         """
         if self._varying is None:
             return {}
-        found = zip(self._varying.terms, self.varying_weights.tolist(), strict=True)
-        return {str(term.bare): term.weight * weight for term, weight in found}
+        found: dict[str, float] = {}
+        for term, weight in zip(self._varying.terms, self.varying_weights.tolist(), strict=True):
+            name = str(term.bare)
+            found[name] = found.get(name, 0.0) + term.weight * weight
+        return found
 
-    def at(self, share: float, epochs: float | None = None) -> Loss:
-        """Return the loss with the fixed weights that its schedules have at a share of training.
+    def at(self, progress: float, epochs: float | None = None) -> Loss:
+        """Return the loss with the fixed weights that its schedules have at some training progress.
 
         A weight that a rule sets stays as it is. Terms whose weight is 0 are left out.
 
@@ -157,15 +169,15 @@ class Loss(nn.Module):
         >>> nl.loss("nce + linear(0.1,10)*mae").at(0.5)
         Loss("nce+5.05*mae")
         """
-        check_between(share, "the share of training", 0.0, 1.0)
+        check_between(progress, "the training progress", 0.0, 1.0)
         terms = []
         for term in self.terms:
             if term.varying is None or term.varying.rule:
                 terms.append(term)
-            elif (weight := float(f"{term.weight * term.varying.at(share, epochs):.6g}")) > 0:
+            elif (weight := float(f"{term.weight * term.varying.at(progress, epochs):.6g}")) > 0:
                 terms.append(replace(term, weight=weight, varying=None))
         if not terms:
-            raise InputError(f"all weights of {self.expression!r} are 0 at the share {share:g} of training")
+            raise InputError(f"all weights of {self.expression!r} are 0 at training progress {progress:g}")
         return Loss(terms, **self._how())
 
     def with_auto(self, weight: float) -> Loss:

@@ -1,4 +1,4 @@
-"""Weights that vary during training: schedules over the share of training, and rules that set a weight.
+"""Weights that vary during training: schedules over the training progress, and rules that set one.
 
 An expression has one in the place of a number: ``nce + linear(0.1,10)*mae``, ``nce +
 auto(rule=gradient)*mae``. A schedule is a pure function of the progress. A rule looks at the batches of
@@ -30,24 +30,24 @@ NOISY_DATA = "a run's noisy data"
 _POSITIVE = {"low": 0.0, "open_low": True}
 
 
-def linear(share: float, start: float, end: float, until: float = 1.0) -> float:
-    """Return a weight that moves evenly from `start` to `end`, which it reaches at the share `until`."""
-    return start + (end - start) * min(1.0, share / until)
+def linear(progress: float, start: float, end: float, until: float = 1.0) -> float:
+    """Return a weight that moves evenly from `start` to `end`, reached at the progress `until`."""
+    return start + (end - start) * min(1.0, progress / until)
 
 
-def cosine(share: float, start: float, end: float, until: float = 1.0) -> float:
+def cosine(progress: float, start: float, end: float, until: float = 1.0) -> float:
     """Return a weight that moves from `start` to `end` along half a cosine, level at both ends."""
-    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, share / until)))
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress / until)))
 
 
-def step(share: float, start: float, end: float, at: float = 0.5) -> float:
-    """Return `start` before the share `at` of training, and `end` from then on."""
-    return end if share >= at else start
+def step(progress: float, start: float, end: float, at: float = 0.5) -> float:
+    """Return `start` before the progress `at`, and `end` from then on."""
+    return end if progress >= at else start
 
 
-def warmup(share: float, length: float) -> float:
-    """Return a weight that rises evenly from 0 to 1 over the share `length` of training."""
-    return min(1.0, share / length)
+def warmup(progress: float, length: float) -> float:
+    """Return a weight that rises evenly from 0 to 1 over the first `length` of training."""
+    return min(1.0, progress / length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class VaryingRow:
         source: where it comes from.
         defaults: the parameters; None for one that must be given.
         domain: limits of each parameter, as keyword arguments of `check_between`.
-        value: the weight as a function of the share of training and the parameters; None for a rule.
+        value: the weight as a function of the training progress and the parameters; None for a rule.
         prior: whether a rule sets the weight before training, from the noisy data.
     """
 
@@ -93,18 +93,18 @@ def _parameters(function: Callable[..., float]) -> dict[str, float | None]:
 
 
 _ENDS = {"start": {"low": 0.0}, "end": {"low": 0.0}}
-_SHARE = {"low": 0.0, "open_low": True, "high": 1.0}
+_FRACTION = {"low": 0.0, "open_low": True, "high": 1.0}
 
 SCHEDULES: Registry[VaryingRow] = Registry("schedule")
 for _function, _title, _equation, _domain in (
-    (linear, "an even change", "start + (end - start) min(1, t/until)", {**_ENDS, "until": _SHARE}),
+    (linear, "an even change", "start + (end - start) min(1, t/until)", {**_ENDS, "until": _FRACTION}),
     (
         cosine,
         "a change along half a cosine",
         "end + (start - end) (1 + cos(pi min(1, t/until)))/2",
-        {**_ENDS, "until": _SHARE},
+        {**_ENDS, "until": _FRACTION},
     ),
-    (step, "a jump", "start before t = at, then end", {**_ENDS, "at": {**_SHARE, "open_high": True}}),
+    (step, "a jump", "start before t = at, then end", {**_ENDS, "at": {**_FRACTION, "open_high": True}}),
     (warmup, "a rise from 0 to 1", "min(1, t/length)", {"length": _POSITIVE}),
 ):
     _name = _function.__name__
@@ -189,11 +189,11 @@ class Varying:
         """All parameters with their values."""
         return {name: float(value or 0.0) for name, value in self.row.defaults.items()} | dict(self.given)
 
-    def at(self, share: float, epochs: float | None = None) -> float:
-        """Return the weight of a schedule at a share of training.
+    def at(self, progress: float, epochs: float | None = None) -> float:
+        """Return the weight of a schedule at some training progress.
 
         Args:
-            share: of training that is done, from 0 to 1.
+            progress: steps done divided by all steps, from 0 to 1.
             epochs: of the whole training; needed by a warmup over a number of epochs.
 
         Raises:
@@ -202,13 +202,13 @@ class Varying:
         assert self.row.value is not None
         values = self.parameters
         if self.name == "warmup" and values["length"] >= 1:
-            if epochs is None and share > 0:
+            if epochs is None and progress > 0:
                 raise InputError(
                     f"{self} is over {values['length']:g} epochs, and those of the training are unknown; "
-                    "call set_progress(share, epochs=...), or give a share of training, as in warmup(0.1)"
+                    "call set_progress(progress, epochs=...), or give a fraction of it, as in warmup(0.1)"
                 )
             values["length"] = values["length"] / (epochs or 1.0)
-        return self.row.value(share, **values)
+        return self.row.value(progress, **values)
 
     def __str__(self) -> str:
         given = dict(self.given)

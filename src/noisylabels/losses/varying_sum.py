@@ -164,10 +164,16 @@ def _balance(
     varying = whole.terms[place].varying
     assert whole.fixed is not None
     assert varying is not None
-    found = [_norm(plan, views, target, options) for plan in (whole.plans[place], whole.fixed)]
-    norms.lerp_(torch.stack(found).to(norms.dtype), 1 - varying.parameters["decay"])
+    found = torch.stack([_norm(plan, views, target, options) for plan in (whole.plans[place], whole.fixed)])
+    _follow(norms, found.to(norms.dtype), varying.parameters["decay"], found.sum() > 0)
     ratio = norms[1] / norms[0].clamp_min(torch.finfo(norms.dtype).tiny)
-    weight.copy_((varying.parameters["ratio"] * ratio).clamp(LOW, HIGH))
+    weight.copy_(torch.where(norms.sum() > 0, (varying.parameters["ratio"] * ratio).clamp(LOW, HIGH), weight))
+
+
+def _follow(average: Tensor, found: Tensor, decay: float, counts: Tensor | bool = True) -> None:
+    """Update a moving average in place, unless a batch has no label that counts or is not finite."""
+    known = found.isfinite().all() & counts
+    average.copy_(torch.where(known, average.lerp(found, 1 - decay), average))
 
 
 def _norm(plan: Plan, views: Sequence[Tensor], target: Tensor, options: TargetOptions) -> Tensor:
@@ -179,12 +185,14 @@ def _norm(plan: Plan, views: Sequence[Tensor], target: Tensor, options: TargetOp
     if steps is not None and not target.is_floating_point() and not options.label_smoothing:
         gradients = [value_and_gradient(steps, z, target, each, gradient=True)[1]]
     else:
-        gradients = _by_autograd(plan, views, target, each)
+        by_autograd = _by_autograd
+        if torch.compiler.is_compiling():  # as a decorator it would import the compiler, for a second
+            by_autograd = torch.compiler.disable(_by_autograd)
+        gradients = by_autograd(plan, views, target, each)
     norms = [found.float().norm(dim=axis).mean() for found in gradients if found is not None]
     return torch.stack(norms).mean()
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _by_autograd(
     plan: Plan, views: Sequence[Tensor], target: Tensor, options: TargetOptions
 ) -> list[Tensor | None]:
@@ -228,7 +236,7 @@ def _agreeing(
         if options.reduction == "mean":
             found = found / evaluation.divisor(target, options, found.dtype)
     if learned is not None:
-        learned.lerp_((at.sum() / count).to(learned.dtype), 1 - AGREEMENT_DECAY)
+        _follow(learned, (at.sum() / count).to(learned.dtype), AGREEMENT_DECAY)
     return found.squeeze(0) if single and options.reduction == "none" else found
 
 

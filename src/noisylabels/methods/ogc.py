@@ -192,7 +192,7 @@ class Ogc(Method):
         own = torch.log(p) - torch.log1p(-p) + math.log(self.num_labels - 1)
         logits = torch.zeros(len(p), self.num_labels, dtype=p.dtype, device=p.device)
         logits = logits.scatter(1, label[:, None], own[:, None]).requires_grad_()
-        (found,) = torch.autograd.grad(self.loss_values(logits, label).sum(), logits)
+        (found,) = torch.autograd.grad(self.loss_values(logits, label, learns=False).sum(), logits)
         return found.gather(1, label[:, None]).squeeze(1).abs() / (p * (1 - p))
 
     def columns(self) -> dict[str, float | None]:

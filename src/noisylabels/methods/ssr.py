@@ -239,7 +239,8 @@ class Ssr(Method):
         logits = self.logits(mix(torch.cat(two), partner, share))
         labels, weights = label.repeat(2), weight.repeat(2)
         own = self.loss_values(logits, labels) * weights
-        other = self.loss_values(logits, labels.index_select(0, partner)) * weights.index_select(0, partner)
+        others = self.loss_values(logits, labels.index_select(0, partner), learns=False)
+        other = others * weights.index_select(0, partner)
         each = share * own + (1 - share) * other
         counts = self.loss_counts(labels)
         counts = torch.ones_like(each) if counts is None else mix(counts, partner, share)

@@ -85,6 +85,12 @@ class Mean(NamedTuple):
     mean: float
     deviation: float | None
 
+    @classmethod
+    def of(cls, x: float, values: Sequence[float] | np.ndarray) -> Mean:
+        """Return the mean of the values of some runs at a place."""
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return cls(float(x), float(np.mean(values)), deviation)
+
 
 def by_epoch(found: Sequence[Recording], measure: str, part: str, key: str | None = None) -> Iterator[Mean]:
     """Yield a measure by epoch, averaged over runs, in those epochs that all of them measured.
@@ -132,8 +138,7 @@ def _joined(tables: Sequence[dict[float, float]], complete: bool = True) -> Iter
         values = [table[x] for table in tables if x in table]
         if complete and len(values) < len(tables):
             continue
-        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        yield Mean(x, float(np.mean(values)), deviation)
+        yield Mean.of(x, values)
 
 
 def learned_by_epoch(found: Sequence[Recording], column: str, noisy: bool, epochs: int) -> Iterator[Mean]:

@@ -205,6 +205,7 @@ class _Run:
         if self.done == 0:
             self.running.clear()
             self.method.eval()
+            self.method.set_progress(self.epoch / self.epochs)  # it may compute losses
             self.method.begin_epoch(self.epoch)
         self.method.train()
         if self.body is not None:

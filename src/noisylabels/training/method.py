@@ -225,23 +225,28 @@ class Method(nn.Module, ABC):
                 self._checked.add(network)
         return logits.float()
 
-    def set_progress(self, share: float) -> None:
-        """Pass the share of training that is done to a loss whose weights follow it; the loop calls it."""
+    def set_progress(self, progress: float) -> None:
+        """Update a loss whose weights follow a schedule; the loop calls it before each step.
+
+        Args:
+            progress: steps done divided by all steps of the run, from 0 to 1.
+        """
         if (follow := getattr(self.loss, "set_progress", None)) is not None:
-            follow(share, self.epochs)
+            follow(progress, self.epochs)
 
     def loss_columns(self) -> dict[str, float | None]:
-        """Return columns of the history with the present weights of a loss whose weights vary."""
+        """Return the current weights of a loss whose weights vary, as columns of the history."""
         read = getattr(self.loss, "current_weights", dict)
         # trackers allow few signs in names
         return {f"weight_{re.sub(r'[^a-z0-9]+', '_', name).strip('_')}": w for name, w in read().items()}
 
-    def loss_values(self, logits: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
+    def loss_values(self, logits: Tensor | tuple[Tensor, ...], target: Tensor, learns: bool = True) -> Tensor:
         """Return the loss of each example, (B,): 0 for an ignored target.
 
         Args:
             logits: (B, K), or a tuple with those of each view.
             target: (B,) int64, or (B, K), class probabilities.
+            learns: whether a loss with state may learn from these logits; False if they are no example's.
 
         Raises:
             InputError: a loss without a `reduction` that can be set to "none".
@@ -252,7 +257,7 @@ class Method(nn.Module, ABC):
             per_example.reduction = "none"
             self._per_example = (per_example,)
         if isinstance(self.loss, nn.Module):  # a copy does not follow `train` and `eval`
-            self._per_example[0].training = self.loss.training
+            self._per_example[0].training = self.loss.training and learns
         values: Tensor = self._per_example[0](logits, target)
         return values
 

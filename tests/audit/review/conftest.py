@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image
 
 import noisylabels
 from noisylabels.audit.result import Audit
+from warm_process import WarmPopen
 
 CLASSES = ("bird", "cat", "dog")
 
@@ -138,7 +138,7 @@ def photos(tmp_path_factory) -> Callable[..., Path]:
 class Served:
     """A review server in its own process."""
 
-    process: subprocess.Popen[str]
+    process: WarmPopen
     address: str
     said: list[str] = field(default_factory=list)
 
@@ -164,11 +164,11 @@ def serve() -> Iterator[Callable[..., Served]]:
 
     def start(audit: Path, *words: str) -> Served:
         source = str(Path(noisylabels.__file__).parents[1])
-        process = subprocess.Popen(
-            [sys.executable, "-m", "noisylabels", "review", str(audit), "--no-browser", *words],
+        process = WarmPopen(
+            ["-m", "noisylabels", "review", str(audit), "--no-browser", *words],
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": source},
         )
         assert process.stdout
         said = []

@@ -2,8 +2,9 @@
 
 The gradient at the weights is a sum over examples, ``g = sum_i J_i^T d_i`` with ``d_i`` the gradient at the
 logits of example i and ``J_i`` the derivative of these logits. Masking rows of d therefore splits g exactly,
-also where batch normalization makes the logits of one example depend on the others. Every part costs one
-backward pass through the graph of the step.
+also where batch normalization makes the logits of one example depend on the others. What reaches the weights
+in another way, such as by a second view or a penalty, belongs to neither part. Every part costs one backward
+pass through the graph of the step.
 """
 
 from __future__ import annotations
@@ -45,19 +46,20 @@ class GradientProbe(Probe):
     """
 
     def __init__(self, network: nn.Module, noisy: Tensor | None, sums: Sums) -> None:
-        named = [(name, each) for name, each in network.named_parameters() if each.requires_grad]
-        self.names = [name for name, _ in named]
-        self.parameters = [parameter for _, parameter in named]
-        self.noisy, self.sums = noisy, sums
+        self.network, self.noisy, self.sums = network, noisy, sums
         self.turn = 0  # the part by bin that the next step measures at the weights
         self.unmeasurable = False
-        self._noisy_part: list[Tensor] | None = None
+        self.names: list[str] = []  # of the parameters that the current step trains
+        self.parameters: list[nn.Parameter] = []
+        self._parts: dict[str, list[Tensor]] = {}
         self._bin_part: tuple[str, str, list[Tensor]] | None = None
         self._before: list[Tensor] = []
 
     def before_backward(self, value: Tensor, logits: Tensor, batch: Batch, scale: float) -> None:
         """Measure the gradient at the logits, and compute those parts of the gradient at the weights."""
-        self._noisy_part = self._bin_part = None
+        self._parts, self._bin_part = {}, None
+        trained = {name: each for name, each in self.network.named_parameters() if each.requires_grad}
+        self.names, self.parameters = list(trained), list(trained.values())  # some may be frozen at first
         self._before = [parameter.detach().clone() for parameter in self.parameters]
         gradient = None
         if logits.requires_grad:
@@ -69,7 +71,8 @@ class GradientProbe(Probe):
         p = logits.detach().softmax(1).gather(1, batch.target[:, None])[:, 0]
         self._at_logits(gradient, noisy, bin_of(p), batch.target)
         if noisy is not None:
-            self._noisy_part = self._part(logits, gradient, noisy, scale)
+            for part, mask in (("noisy", noisy), ("clean", ~noisy)):
+                self._parts[part] = self._part(logits, gradient, mask, scale)
         self._one_bin(logits, gradient, noisy, bin_of(p), scale)
 
     def after_backward(self, scale: float) -> None:
@@ -79,24 +82,21 @@ class GradientProbe(Probe):
         self.sums.add("weight_gradient", "all", "", norm)
         for name, each in zip(self.names, _norms(total), strict=True):
             self.sums.add("layer_gradient", "all", name, each)
-        clean = total
-        if self._noisy_part is not None:
-            noisy = self._noisy_part
-            clean = [a - b for a, b in zip(total, noisy, strict=True)]
-            parts = norm_of(noisy), norm_of(clean)
-            for part, each in zip(("noisy", "clean"), parts, strict=True):
-                self.sums.add("weight_gradient", part, "", each)
-            if sum(parts) > 0:
-                self.sums.add("weight_share", "noisy", "", parts[0] / sum(parts))
-            if min(parts) > 0:
-                self.sums.add("cosine", "noisy", "", cosine(noisy, clean))
+        if self._parts:
+            norms = {part: norm_of(gradient) for part, gradient in self._parts.items()}
+            for part, size in norms.items():
+                self.sums.add("weight_gradient", part, "", size)
+            if sum(norms.values()) > 0:
+                self.sums.add("weight_share", "noisy", "", norms["noisy"] / sum(norms.values()))
+            if min(norms.values()) > 0:
+                self.sums.add("cosine", "noisy", "", cosine(self._parts["noisy"], self._parts["clean"]))
         if self._bin_part is not None:
             part, key, gradient = self._bin_part
-            size = norm_of(gradient)
+            size, clean = norm_of(gradient), self._parts.get("clean", total)
             self.sums.add("bin_weight_gradient", part, key, size)
             if size > 0 and norm_of(clean) > 0:
                 self.sums.add("bin_cosine", part, key, cosine(gradient, clean))
-        self._noisy_part = self._bin_part = None
+        self._parts, self._bin_part = {}, None
 
     def after_update(self) -> None:
         """Measure the relative step, |update| / |weights|, of each layer and of all weights together."""

@@ -22,7 +22,7 @@ from noisylabels.training.dynamics.sharpness import ITERATIONS, SLICE, largest_e
 from noisylabels.training.dynamics.sums import Entry, Sums
 
 STRIDE = 100
-"""Steps between two measured ones. A measured step takes about two and a half times as long as others."""
+"""Steps between two measured ones. A measured step takes about three times as long as others."""
 
 SAMPLE = 256
 """Examples on which sharpness is measured, the same throughout a run."""
@@ -31,8 +31,8 @@ SHARPNESS_SHARE = 0.03
 """Share of the training time that sharpness may take by default."""
 
 COLUMNS = {
-    "logit_gradient": ("logit_gradient", "all"),
-    "weight_gradient": ("weight_gradient", "all"),
+    "gradient_at_logits": ("logit_gradient", "all"),
+    "gradient_at_weights": ("weight_gradient", "all"),
     "noisy_logit_share": ("logit_share", "noisy"),
     "noisy_weight_share": ("weight_share", "noisy"),
     "noisy_cosine": ("cosine", "noisy"),
@@ -40,7 +40,9 @@ COLUMNS = {
     "sharpness": ("sharpness", "given"),
     "sharpness_true": ("sharpness", "true"),
 }
-"""Columns that the callback adds to the history -> measure and part, see `recording.MEASURES`."""
+"""Columns that the callback adds to the history -> measure and part, see `recording.MEASURES`.
+
+None begins with ``weight_``, as those of weights that vary do."""
 
 
 class _Kept(TypedDict):

@@ -27,7 +27,7 @@ MEASURES = {
     "weight_gradient": "norm of the gradient at the weights, of all, clean or noisy labels",
     "weight_share": "norm of the noisy labels' part, divided by the sum of the norms of both parts",
     "cosine": "cosine of the angle between the gradients of the noisy and of the clean labels at the weights",
-    "relative_step": "|update| / |weights| of all weights; the update includes momentum and weight decay",
+    "relative_step": "norm of the update of all weights, with momentum and weight decay, divided by theirs",
     "layer_step": "the same per parameter, the key",
     "layer_gradient": "norm of the gradient per parameter, the key",
     "bin_examples": "examples of a batch per bin of the probability of the given label; key: its lower end",
