@@ -185,7 +185,7 @@ def test_loss_shows_a_schedule_at_the_stages_of_training(
     assert main(["loss", "ce+linear(0,4)*mae", "--plot", str(tmp_path / "loss.svg")]) == 0
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
-    assert ["share", "of", "training", "0", "0.1", "0.25", "0.5", "0.75", "0.9", "1"] in rows
+    assert ["training", "progress", "0", "0.1", "0.25", "0.5", "0.75", "0.9", "1"] in rows
     assert ["weight", "of", "mae", "0", "0.4", "1", "2", "3", "3.6", "4"] in rows
     drawn = (tmp_path / "loss.svg").read_text()
     for stage in ("ce, at the start", "ce+2*mae, in the middle", "ce+4*mae, at the end"):

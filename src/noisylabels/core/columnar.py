@@ -21,6 +21,9 @@ from noisylabels.core.opening import check_regular, open_file
 from noisylabels.core.surrogates import has_lone
 
 
+REMEDY = "get or save it again"
+
+
 @contextlib.contextmanager
 def open_parquet(file: Path, remedy: str = "get the file again") -> Iterator[Any]:
     """Open a Parquet file; damage found on opening or reading raises an `InputError`.
@@ -311,7 +314,7 @@ def next_array(file: BinaryIO, where: Path | str) -> np.ndarray:
         _damaged(where, error)
 
 
-def array_header(file: Any, where: Path | str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def array_header(file: Any, where: Path | str, remedy: str = REMEDY) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return the shape and the type of the array at the place of an open file, whose place is then its data.
 
     Raises:
@@ -320,7 +323,7 @@ def array_header(file: Any, where: Path | str) -> tuple[tuple[int, ...], np.dtyp
     try:
         return _header(file)
     except Exception as error:  # a damaged header can raise anything
-        _damaged(where, error)
+        _damaged(where, error, remedy)
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -368,10 +371,10 @@ def _words(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _damaged(where: Path | str, error: Exception) -> NoReturn:
+def _damaged(where: Path | str, error: Exception, remedy: str = REMEDY) -> NoReturn:
     reason = " ".join(_words(error).strip().partition("\n")[0].split())[:200] or type(error).__name__
     if "allow_pickle" in reason or "Python objects" in reason:
         raise InputError(
             f"{where} holds Python objects, which are not read; save it with a numeric or string dtype"
         ) from None
-    raise InputError(f"{where} cannot be read as a NumPy file ({reason}); get or save it again") from None
+    raise InputError(f"{where} cannot be read as a NumPy file ({reason}); {remedy}") from None

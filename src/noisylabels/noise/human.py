@@ -196,7 +196,7 @@ def _read_parquet(path: Path) -> dict[Any, Any]:
 def _read_numpy(path: Path) -> dict[Any, Any]:
     """Read the authors' .npy file: a single object, a pickled table of columns."""
     with open_file(path) as file:
-        shape, dtype = array_header(file, path)
+        shape, dtype = array_header(file, path, "download it again")
         content = file.read()
     if dtype != np.dtype(object) or shape != ():
         raise InputError(
