@@ -20,7 +20,6 @@ from noisylabels.core.files import atomic_replace, check_file
 from noisylabels.core.opening import check_regular, open_file
 from noisylabels.core.surrogates import has_lone
 
-
 REMEDY = "get or save it again"
 
 
