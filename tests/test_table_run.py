@@ -167,7 +167,7 @@ def test_instance_noise_depends_on_the_features():
             {"model": "cnn8"},
             r"the model 'cnn8' takes images, and cancer is a table of 34 features; leave out",
         ),
-        ({"augment": "flip"}, r"features of 34 columns cannot be augmented; use augment none"),
+        ({"augment": "flip"}, r"features of 34 columns cannot be augmented by flip; use augment none"),
         ({"noise": "openset:0.2@digits"}, r"openset:0.2@digits adds foreign images, .* a table of features"),
         ({"noise": "instance:0.2@parts"}, r"@parts needs images, and these are features"),
         ({"image_size": 8}, r"is a table of features and has no images; leave out the image size"),

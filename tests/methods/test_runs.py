@@ -227,7 +227,7 @@ def test_every_method_has_a_page():
     for name, row in METHODS.items():
         text = (folder / f"{name}.md").read_text(encoding="utf-8")
         for parameter, default in defaults_of(row).items():
-            value = f"`{default}`" if isinstance(default, str) else f"{default:g}"
+            value = f"`{default}`" if isinstance(default, str | bool) else f"{default:g}"
             assert f"| `{parameter}` | {value} |" in text, (name, parameter)
         for key, preset in row.presets.items():
             assert f"`{name}@{key}`" in text

@@ -250,7 +250,8 @@ class DivideMix(Method):
         targets = torch.where(labeled.unsqueeze(1), refined, guessed).repeat(2, 1)
         partner, share = self.mixer.draw(len(inputs))
         mixed, target = mixmatch(inputs, targets, partner, share)
-        logits = self.logits(mixed, network)
+        first, second = self.logits(mixed, network).chunk(2)
+        logits = torch.cat([first, second])  # the loss depends on the part that is returned
         weight = torch.ones_like(clean)
         if self.weights is not None:
             weight = self.weights.index_select(0, batch.positions)
@@ -260,7 +261,7 @@ class DivideMix(Method):
         errors = (logits.softmax(1) - target).square().mean(1)
         unsupervised = (errors * weight * ~labeled).sum() / (~labeled).sum().clamp_min(1)
         value = supervised + self._lambda() * unsupervised + prior_penalty(logits)
-        return value, logits[: len(batch.target)]
+        return value, first
 
     def _supervised(self, logits: Tensor, target: Tensor, labeled: Tensor, weight: Tensor) -> Tensor:
         """Return the mean loss of the labeled rows, (), as the loss reduces it with class weights."""

@@ -236,7 +236,8 @@ class Ssr(Method):
         selected = (weight > 0).repeat(2)
         share = self.mixer.share()
         partner = partners_among(selected, torch.rand(len(selected), device=selected.device))
-        logits = self.logits(mix(torch.cat(two), partner, share))
+        first, second = self.logits(mix(torch.cat(two), partner, share)).chunk(2)
+        logits = torch.cat([first, second])  # the loss depends on the part that is returned
         labels, weights = label.repeat(2), weight.repeat(2)
         own = self.loss_values(logits, labels) * weights
         others = self.loss_values(logits, labels.index_select(0, partner), learns=False)
@@ -248,7 +249,7 @@ class Ssr(Method):
         value = torch.where(selected, each, 0.0).sum() / divisor
         if self.lambda_fc and len(label) > 1:  # batch normalization needs two
             value = value + self.lambda_fc * self._disagreement(batch)
-        return value, logits[: len(label)]
+        return value, first
 
     def _disagreement(self, batch: Batch) -> Tensor:
         """Return the mean negative cosine of one view's features and what the other view predicts, ()."""
