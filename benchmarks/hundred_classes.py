@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from embedded_sets import embedded_sets
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import StandardScaler
-
-import noisylabels as nl
 
 PARTS = 10
 """Parts per class."""
@@ -53,11 +52,8 @@ def parted(
 
 def main(options: Options) -> None:
     """Write the file."""
-    sets = nl.load(options.data)
-    with np.load(options.features) as stored:
-        ids, features = stored["ids"], stored["features"].astype(np.float32)
-    row_of = {name: row for row, name in enumerate(ids.tolist())}
-    rows, test_rows = (features[[row_of[name] for name in part.ids]] for part in sets)
+    sets, features = embedded_sets(options.data, options.features)
+    rows, test_rows = (part.astype(np.float32) for part in features)
     labels, test_labels = parted(rows, sets[0].labels.numpy(), test_rows, sets[1].labels.numpy())
     np.savez(options.out, x_train=rows, y_train=labels, x_test=test_rows, y_test=test_labels)
     counts = np.bincount(labels, minlength=labels.max() + 1)

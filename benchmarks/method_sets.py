@@ -1,7 +1,7 @@
 """Write a tenth of CIFAR-10 as features, with human annotations, for the studies of methods on features.
 
-    noisylabels embed cifar10-jpeg --features efficientnet-lite0@160 --out features.npz
-    python benchmarks/method_sets.py features.npz --human cifar10n.parquet --out sets
+    noisylabels embed FOLDER/cifar10-jpeg --features efficientnet-lite0@160 --out lite0-160.npz
+    python benchmarks/method_sets.py lite0-160.npz --data FOLDER/cifar10-jpeg --human FOLDER/cifar10n.parquet
 
 The training images are the 5,000 that `train_share = 0.1` chooses, the same share of each class; of the test
 images a fifth of each class is kept, 2,000. Written are features-tenth.npz, and cifar10n-tenth.parquet with
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import tyro
+from embedded_sets import embedded_sets
 
 from noisylabels.data.split import class_share
 
@@ -29,7 +30,9 @@ class Options:
     """Choose what is read and where the sets go."""
 
     features: tyro.conf.Positional[Path]
-    """features of all of CIFAR-10 in its original order, written by `noisylabels embed`"""
+    """features of CIFAR-10 with the ids of the images, written by `noisylabels embed`"""
+    data: str
+    """CIFAR-10 in its original order, whose labels are read"""
     human: Path
     """the annotations of CIFAR-10N for the same 50,000 images, as Parquet"""
     out: Path = Path("sets")
@@ -42,9 +45,8 @@ class Options:
 
 def main(options: Options) -> None:
     """Write both files."""
-    with np.load(options.features) as stored:
-        arrays = {name: stored[name] for name in ("x_train", "y_train", "x_test", "y_test")}
-    labels, test_labels = arrays["y_train"], arrays["y_test"]
+    sets, (rows, test_rows) = embedded_sets(options.data, options.features)
+    labels, test_labels = (part.labels.numpy() for part in sets)
     chosen = class_share(labels, [f"train:{row}" for row in range(len(labels))], options.share)
     tested = class_share(test_labels, [f"test:{row}" for row in range(len(test_labels))], options.test_share)
     annotations = pq.read_table(options.human)
@@ -53,9 +55,9 @@ def main(options: Options) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     np.savez(
         options.out / "features-tenth.npz",
-        X_train=arrays["x_train"][chosen],
+        X_train=rows[chosen],
         y_train=NAMES[labels[chosen]],
-        X_test=arrays["x_test"][tested],
+        X_test=test_rows[tested],
         y_test=NAMES[test_labels[tested]],
     )
     pq.write_table(annotations.take(chosen), options.out / "cifar10n-tenth.parquet")
