@@ -13,6 +13,7 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ Target = Callable[[bytes], object]
 
 def _text(module: str, name: str) -> Target:
     """Return a target that decodes its input for a function of a text."""
-    parse = getattr(importlib.import_module(f"noisylabels.{module}"), name)
+    parse = attrgetter(name)(importlib.import_module(f"noisylabels.{module}"))
     return lambda content: parse(content.decode("utf-8", "surrogateescape"))
 
 
@@ -49,12 +50,6 @@ def _pickle() -> Target:
     from noisylabels.core.unpickle import read_table
 
     return lambda content: read_table(content, "the input")
-
-
-def _noise() -> Target:
-    from noisylabels.noise.spec import NoiseSpec
-
-    return lambda content: NoiseSpec.parse(content.decode("utf-8", "surrogateescape"))
 
 
 def _npy(array: object = ((0.0, 1.0), (2.0, 3.0))) -> bytes:
@@ -86,7 +81,10 @@ TARGETS: dict[str, tuple[Callable[[], Target], tuple[bytes, ...]]] = {
         lambda: _text("methods.expression", "method"),
         (b"elr(lambda_=3)", b"coteaching(forget_rate=0.4)"),
     ),
-    "noise": (_noise, (b"longtail:0.1 | asymmetric:0.4@cifar10,sequential", b"asymmetric:0.3@1to2")),
+    "noise": (
+        lambda: _text("noise.spec", "NoiseSpec.parse"),
+        (b"longtail:0.1 | asymmetric:0.4@cifar10,sequential", b"asymmetric:0.3@1to2"),
+    ),
     "npy": (lambda: _file("core.columnar", "read_array", ".npy"), (_npy(),)),
     "only": (lambda: _words("study.grid", "read_only"), (b"seed=1,2\0noise=sym*",)),
     "pickle": (_pickle, (b"\x80\x02}q\0X\x01\0\0\0aK\x01s.",)),

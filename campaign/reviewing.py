@@ -18,6 +18,8 @@ ACTIONS = ("keep", "skip", "discard", "chosen")  # "suggested" is stored as "kee
 ROUNDS = 12
 """How often each example is decided: the last decision counts."""
 
+_ENDED: dict[int, int] = {}  # process -> status
+
 
 def decide_all() -> int:
     """Serve the review of `audit-photos`, decide on its examples over HTTP, and return the exit code.
@@ -41,9 +43,6 @@ def decide_all() -> int:
     from noisylabels.cli import main
 
     return int(main(["review", "audit-photos", "--export", "corrected.csv", "--overwrite"]))
-
-
-_ENDED: dict[int, int] = {}
 
 
 def _serve() -> int:

@@ -46,7 +46,7 @@ def test_a_step_is_that_of_the_formula_written_out(shape, loss):
     found.weights = torch.rand(B)
     batch = Batch(torch.randn(B, *shape), torch.randint(K, (B,)), torch.randperm(B))
     state = torch.get_rng_state()
-    partner, share = found.draw(B)
+    partner, share = found.mixer.draw(B)
     torch.set_rng_state(state)
     value, logits = found.step(batch)
 
@@ -68,7 +68,7 @@ def test_cross_entropy_of_mixed_targets_is_the_mixed_cross_entropy():
     found = prepared(network)
     batch = Batch(torch.randn(B, 4), torch.randint(K, (B,)), torch.arange(B))
     state = torch.get_rng_state()
-    partner, share = found.draw(B)
+    partner, share = found.mixer.draw(B)
     torch.set_rng_state(state)
     value, logits = found.step(batch)
     onehot = nn.functional.one_hot(batch.target, K).float()
@@ -79,7 +79,7 @@ def test_cross_entropy_of_mixed_targets_is_the_mixed_cross_entropy():
 def test_shares_follow_the_beta_distribution_and_partners_are_a_random_order(alpha):
     torch.manual_seed(1)
     found = prepared(Recorded(2), alpha=alpha)
-    draws = [found.draw(6) for _ in range(2000)]
+    draws = [found.mixer.draw(6) for _ in range(2000)]
     shares = np.array([share.item() for _, share in draws])
     assert shares.min() >= 0.5
     # the larger of b and 1 - b: its distribution function on [1/2, 1] is F(s) - F(1 - s)

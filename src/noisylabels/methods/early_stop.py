@@ -10,7 +10,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
 from noisylabels.methods.coteaching import resets_of
@@ -143,11 +142,7 @@ class EarlyStop(Method):
 
     def prepare(self, setup: Setup) -> None:
         """Divide the network, and create the selection, (N,), and the factors of classes, (K,)."""
-        if not hasattr(self.loss, "reduction"):  # not only once examples are selected
-            raise InputError(
-                "the method early_stop needs a loss per example, and this loss has no reduction to set to "
-                "'none'; use one of nl.loss or a module such as nn.CrossEntropyLoss()"
-            )
+        self.check_loss_values()  # not only once examples are selected
         self.setup = setup
         layers = layers_of(self.networks[0])
         later = layers[-num_later(len(layers), self.later) :]

@@ -95,13 +95,9 @@ class Mixup(Method):
         """Place the distribution on the device, where it is drawn from without waiting."""
         self.mixer = Mixer(self.alpha, setup.device)
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return a partner for each of `count` examples, (count,) int64, and the share of the example, ()."""
-        return self.mixer.draw(count)
-
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mixed loss, and the logits of the mixtures."""
-        partner, share = self.draw(len(batch.target))
+        partner, share = self.mixer.draw(len(batch.target))
         logits = self.logits(mix(batch.inputs, partner, share))
         other = batch._replace(
             target=batch.target.index_select(0, partner),
