@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from document_tables import interval
 from found_runs import words
 
 from noisylabels.core.checks import InputError
@@ -187,8 +188,8 @@ def table(rows: Sequence[Measured], title: str) -> str:
         for noise in noises:
             here = [value for (at, _), value in values.items() if at == noise]
             cells.append(_mean(summarize(here)) if here else "")
-            cells.append(_gain(gains(found, name, [noise])))
-        lines.append(f"| {' | '.join([*cells, _gain(gains(found, name, noises))])} |")
+            cells.append(gain(found, name, [noise]))
+        lines.append(f"| {' | '.join([*cells, gain(found, name, noises)])} |")
     return "\n".join(
         [
             f"**{title}**",
@@ -220,6 +221,12 @@ def gains(
     return summarize(list(means.values()))
 
 
+def gain(found: Mapping[str, Mapping[tuple[str, int], float]], name: str, noises: Sequence[str]) -> str:
+    """Return a gain in words, "" where there is none."""
+    summary = gains(found, name, noises)
+    return "" if summary is None else interval(summary)
+
+
 def _verdict(found: Mapping[str, Mapping[tuple[str, int], float]], noises: Sequence[str]) -> str:
     """Return a sentence with the approaches that are better, and those that are worse, over all noises."""
     known = {name: gains(found, name, noises) for name in APPROACHES}
@@ -234,13 +241,6 @@ def _verdict(found: Mapping[str, Mapping[tuple[str, int], float]], noises: Seque
 def _mean(found: Summary) -> str:
     spread = "" if found.deviation is None else f" ± {100 * found.deviation:.1f}"
     return f"{100 * found.mean:.1f}{spread}"
-
-
-def _gain(found: Summary | None) -> str:
-    if found is None:
-        return ""
-    interval = "" if found.low is None else f" ({100 * found.low:+.1f} to {100 * (found.high or 0):+.1f})"
-    return f"{100 * found.mean:+.1f}{interval}"
 
 
 def _span(values: Sequence[int]) -> str:
