@@ -46,8 +46,9 @@ from noisylabels.training.settings import Settings
 from noisylabels.training.update import Updater
 
 CPU = torch.device("cpu")
-EXPRESSIONS = [name for name in METHODS if name != "standard"] + ["sop@cifar100"]
-"""The methods at their defaults, and SOP+, which has two views of each example."""
+EXPRESSIONS = [name for name in METHODS if name != "standard"] + ["dividemix(warmup=0)", "sop@cifar100"]
+"""The methods at their defaults; DivideMix without the warm-up that its first epochs are; SOP+, which has two
+views of each example."""
 
 
 @dataclass

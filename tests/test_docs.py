@@ -123,6 +123,7 @@ TABLES = {
     "noise": "docs/measured-noise.md",
     "weights": "docs/measured-weights.md",
     "weights-digits": "docs/measured-weights.md",
+    "weights-fashion": "docs/measured-weights.md",
     "weights-frozen": "docs/measured-weights.md",
 }
 
