@@ -105,8 +105,8 @@ def made_run():
 @pytest.fixture(scope="session")
 def small_study(tmp_path_factory) -> Path:
     """Return the folder of a study that was trained: 3 losses, 2 noises, 2 seeds, 2 epochs of an MLP."""
-    from noisylabels.study.executors import carry_out_all
     from noisylabels.study.grid import from_table
+    from noisylabels.study.scheduling import carry_out_all
     from noisylabels.study.store import Store
 
     class Silent:

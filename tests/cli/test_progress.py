@@ -9,8 +9,8 @@ import pytest
 from noisylabels.cli.pace import Pace
 from noisylabels.cli.progress import Progress
 from noisylabels.cli.terminal import TerminalReporter
-from noisylabels.study.executors import carry_out_all
 from noisylabels.study.grid import from_table
+from noisylabels.study.scheduling import carry_out_all
 from noisylabels.study.store import Store
 
 

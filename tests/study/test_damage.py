@@ -18,9 +18,9 @@ from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.core.locks import exclusive_lock
 from noisylabels.experiment.folder import FILES
-from noisylabels.study import executors
-from noisylabels.study.executors import carry_out_all
+from noisylabels.study import scheduling
 from noisylabels.study.grid import from_table
+from noisylabels.study.scheduling import carry_out_all
 from noisylabels.study.store import Store, left, read_rows
 from noisylabels.study.worker import carry_out
 from warm_process import WarmPopen
@@ -325,7 +325,7 @@ def test_a_worker_that_hangs_is_killed_when_the_study_is_to_stop(tmp_path, monke
     (tmp_path / "own.py").write_text("import time\n\n\ndef make():\n    time.sleep(1000)\n")
     table = {"fixed": {"data": "digits"}, "axes": {"model": [f"{tmp_path / 'own.py'}:make"]}}
     cells = from_table(table, "s").cells({"device": "cpu"})
-    monkeypatch.setattr(executors, "STOP_SECONDS", 1.0)
+    monkeypatch.setattr(scheduling, "STOP_SECONDS", 1.0)
     began = time.monotonic()
     carry_out_all(Store(tmp_path / "study"), cells, Quiet(), jobs=1, seconds=2.0)
     assert time.monotonic() - began < 60

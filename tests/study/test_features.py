@@ -20,11 +20,11 @@ from noisylabels.encoders.store import Store as Features
 from noisylabels.experiment import load_config
 from noisylabels.models.efficientnet_lite import packaged_weights
 from noisylabels.study.embedding import distinct, embed_once
-from noisylabels.study.executors import carry_out_all
 from noisylabels.study.exports import export
 from noisylabels.study.grid import from_table, load_study
 from noisylabels.study.plan import shard
 from noisylabels.study.probe import measure, shape_of
+from noisylabels.study.scheduling import carry_out_all
 from noisylabels.study.store import Store, read_rows
 from warm_process import WarmPopen
 

@@ -18,11 +18,11 @@ from noisylabels.core.locks import exclusive_lock
 from noisylabels.experiment import read_result
 from noisylabels.experiment.prediction import load_model
 from noisylabels.study import restoring
-from noisylabels.study.executors import carry_out_all
 from noisylabels.study.exports import export
 from noisylabels.study.grid import from_table
 from noisylabels.study.restoring import find
 from noisylabels.study.results import read_results
+from noisylabels.study.scheduling import carry_out_all
 from noisylabels.study.store import CellState, Store, read_rows
 from noisylabels.study.worker import carry_out
 

@@ -17,10 +17,10 @@ import warm_process
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.core.locks import exclusive_lock, is_locked
-from noisylabels.study.executors import carry_out_all
 from noisylabels.study.exports import export
 from noisylabels.study.grid import from_table
 from noisylabels.study.plan import in_words, read_seconds, shard
+from noisylabels.study.scheduling import carry_out_all
 from noisylabels.study.store import Store, left, read_rows
 from noisylabels.training.history import chosen_epoch
 

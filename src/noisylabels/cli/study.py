@@ -11,6 +11,7 @@ import tyro
 from noisylabels.cli import output
 
 if TYPE_CHECKING:
+    from noisylabels.study.executors import Executor
     from noisylabels.study.grid import Cell, Study
     from noisylabels.study.restoring import Found
     from noisylabels.study.store import CellState, Store
@@ -59,6 +60,16 @@ class StudyCommand:
     """number of processes (default: one per usable core, 2 on a GPU; 0: this process, for debugging)"""
     threads: int = 1
     """threads per process; with 1, results do not depend on --jobs; with more, rounding differs"""
+    executor: Literal["processes", "ray"] = "processes"
+    """where cells run: in processes of this machine, or as tasks of a Ray cluster (pip install
+    'noisylabels[ray]'), where --jobs is the largest number at a time (default: as many as fit)"""
+    address: str | None = None
+    """for ray: the cluster, auto for one that runs on this machine (default: RAY_ADDRESS, else a running one,
+    else one of its own)"""
+    cpus_per_cell: float | None = None
+    """for ray: processors, and threads, per cell (default: 1)"""
+    gpus_per_cell: float | None = None
+    """for ray: GPUs per cell; 0.25 lets four cells share one (default: 0)"""
     time_budget: str | None = None
     """time after which checkpoints are written and the study stops, such as 90s, 9m or 1h30m; the same
     command resumes it"""
@@ -125,6 +136,26 @@ class StudyCommand:
         )
         return 2 if on_gpu else usable_cpus()
 
+    def _check_executor(self) -> None:
+        from noisylabels.core.checks import InputError
+
+        given = [
+            name for name in ("address", "cpus_per_cell", "gpus_per_cell") if getattr(self, name) is not None
+        ]
+        if given and self.executor != "ray":
+            flag = "--" + given[0].replace("_", "-")
+            raise InputError(f"{flag} belongs to --executor ray; add it, or leave out {flag}")
+
+    def _executor(self, cells: int, jobs: int) -> Executor:
+        from noisylabels.study.executors import Inline, Processes
+
+        if self.executor == "ray":
+            from noisylabels.study.on_ray import OnRay
+
+            cpus = 1.0 if self.cpus_per_cell is None else self.cpus_per_cell
+            return OnRay(self.address, cpus, self.gpus_per_cell or 0.0, self.jobs or None, self.track)
+        return Processes(min(jobs, cells), self.threads, self.track) if jobs else Inline(self.track)
+
     def _folder(self) -> Store:
         """Return the store at --out, at a folder given in place of a study, or of a study's name."""
         from noisylabels.study.grid import studies
@@ -144,6 +175,7 @@ class StudyCommand:
         from noisylabels.study.plan import shard
 
         check_whole(self.threads, "--threads", 1)
+        self._check_executor()
         study, cells, store = self._cells()
         found = self._found(study, cells)
         cells = shard(cells, self.shard)
@@ -175,8 +207,9 @@ class StudyCommand:
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.experiment import check_trackers
         from noisylabels.study.embedding import embed_once
-        from noisylabels.study.executors import carry_out_all
+        from noisylabels.study.executors import Inline
         from noisylabels.study.plan import read_seconds, shard
+        from noisylabels.study.scheduling import carry_out_all
 
         seconds = None if self.time_budget is None else read_seconds(self.time_budget)
         jobs = self._jobs()
@@ -202,7 +235,8 @@ class StudyCommand:
         view = Progress(store, [state.state for state in states])
         for line in said:
             view.say(line)
-        view.say(f"{len(cells)} cells, {len(rest)} to run in {store.folder}, {max(jobs, 1)} at a time")
+        executor = self._executor(len(rest), jobs) if rest else Inline()
+        view.say(f"{len(cells)} cells, {len(rest)} to run in {store.folder}, {executor.slots} at a time")
         if jobs == 0:
             keep_freed_memory()
             limit_threads()
@@ -212,15 +246,7 @@ class StudyCommand:
         with view:
             if self.track:
                 store.catch_up(cells, self.track, view.note)
-            work = carry_out_all(
-                store,
-                rest,
-                view,
-                jobs=jobs,
-                threads=self.threads,
-                seconds=seconds,
-                track=self.track,
-            )
+            work = carry_out_all(store, rest, view, executor=executor, seconds=seconds)
         after = {cell.name: store.state(cell) for cell in rest}
         states = [after.get(cell.name, state) for cell, state in zip(cells, states, strict=True)]
         done, failed, running = (

@@ -1,0 +1,143 @@
+"""Run the cells of a study as tasks of a Ray cluster, whose machines share the folder of the study."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import noisylabels
+from noisylabels.core.checks import InputError, check_between, one_line
+from noisylabels.core.optional import import_optional
+from noisylabels.experiment.machine_use import JOBS
+from noisylabels.study.executors import Answer, Lost
+
+LOOK_SECONDS = 2.0
+"""How often the size of the cluster is looked up: machines come and go."""
+
+
+class OnRay:
+    """Runs cells as tasks of a Ray cluster; a cell whose machine is lost goes on elsewhere.
+
+    Args:
+        address: of a running cluster, as of `ray.init`; None for that in RAY_ADDRESS or one that runs on this
+            machine, or else one of this machine's own that ends with the process.
+        cpus: processors that a cell reserves, and its number of threads; below 1 for one thread.
+        gpus: GPUs that a cell reserves; a fraction lets several cells share one.
+        most: the largest number of cells at a time; None for as many as fit.
+        track: names of trackers that also receive the histories.
+
+    Raises:
+        InputError: Ray is missing, or there is no such cluster.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+        most: int | None = None,
+        track: Sequence[str] = (),
+    ) -> None:
+        self._ray = import_optional("ray", "Ray is missing; run pip install 'noisylabels[ray]'")
+        self._needs = {
+            "CPU": check_between(cpus, "--cpus-per-cell", low=0.0, open_low=True),
+            "GPU": check_between(gpus, "--gpus-per-cell", low=0.0),
+        }
+        self._most, self._track = most, list(track)
+        self._connect(address)
+        self._running: dict[Any, str] = {}
+        self._looked, self._room = -LOOK_SECONDS, 1
+        threads = str(max(int(cpus), 1))
+        variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, JOBS: str(self.slots)}
+        self._task = self._ray.remote(_carry_out).options(
+            num_cpus=cpus, num_gpus=gpus, max_retries=0, runtime_env={"env_vars": variables | _source()}
+        )
+
+    def _connect(self, address: str | None) -> None:
+        own = address in (None, "local") and "RAY_ADDRESS" not in os.environ
+        try:
+            self._ray.init(
+                address=address,
+                include_dashboard=False if own else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"there is no Ray cluster at {address or os.environ.get('RAY_ADDRESS', 'this machine')} "
+                f"({one_line(error)}); start one with `ray start --head`, or leave out --address"
+            ) from None
+
+    @property
+    def slots(self) -> int:
+        """As many cells as the cluster has room for, and at least one, which waits for a machine."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            there = self._ray.cluster_resources()
+            room = [int(there.get(name, 0.0) / need) for name, need in self._needs.items() if need]
+            self._room, self._looked = max(min(room), 1), now
+        return self._room if self._most is None else min(self._room, self._most)
+
+    def submit(self, name: str, config: Mapping[str, Any], stop: Callable[[], bool]) -> None:
+        """Submit a cell as a task."""
+        self._running[self._task.remote(dict(config), self._track)] = name
+
+    def answers(self, seconds: float) -> Iterator[tuple[str, Answer | Lost]]:
+        """Yield the answers of the tasks that have ended."""
+        if self._running:
+            tasks = list(self._running)
+            ended, _ = self._ray.wait(tasks, timeout=seconds)
+            more, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=0) if ended else ((), ())
+            for task in {*ended, *more}:
+                yield self._running.pop(task), self._answer(task)
+
+    def _answer(self, task: Any) -> Answer | Lost:
+        failures = self._ray.exceptions
+        try:
+            answer: Answer = self._ray.get(task)
+            return answer
+        except failures.TaskCancelledError:
+            return {"status": "interrupted", "message": "stopped"}
+        except failures.NodeDiedError:
+            return Lost("with its machine", machine=True)
+        except failures.OutOfMemoryError:
+            return Lost("because its machine was short of memory")
+        except failures.WorkerCrashedError:
+            return Lost("without an answer; out of memory?")
+        except failures.RayError as error:
+            return {"status": "refused", "message": one_line(error), "trace": str(error)}
+
+    def stop(self) -> None:
+        """Interrupt the tasks, as Ctrl-C does."""
+        for task in self._running:
+            self._ray.cancel(task, force=False)
+
+    def kill(self) -> None:
+        """Kill the processes of the tasks."""
+        for task in self._running:
+            self._ray.cancel(task, force=True)
+
+    def close(self) -> None:
+        """Leave the cluster; one of this machine's own ends."""
+        self._ray.shutdown()
+
+
+def _source() -> dict[str, str]:
+    """Return the path of this package, for machines where it is not installed but lies in the same place."""
+    source = str(Path(noisylabels.__file__).parents[1])
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+
+
+def _carry_out(config: dict[str, Any], track: Sequence[str]) -> Answer:
+    """Run a cell in a process of the cluster; an interrupt lets it write its checkpoint."""
+    from noisylabels.core.interrupt import stop_on_signals
+    from noisylabels.core.process import keep_freed_memory
+    from noisylabels.study.worker import carry_out
+
+    keep_freed_memory()
+    with stop_on_signals() as stop:
+        return carry_out(config, stop, track)

@@ -1,0 +1,205 @@
+"""Schedule the cells of a study: each runs once, whatever ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from noisylabels.core.config import to_dict
+from noisylabels.core.interrupt import stop_on_signals
+from noisylabels.study.executors import Executor, Inline, Lost, Processes
+from noisylabels.study.grid import Cell
+from noisylabels.study.store import Store, left
+from noisylabels.study.worker import STOP_SECONDS, disk_is_full
+
+TRIES = 3
+"""Number of tries ended by a killed worker or a damaged folder after which a cell fails: it may need too much
+memory."""
+
+MACHINES = 20
+"""Number of lost machines after which a cell fails: it may take them down."""
+
+WAIT_SECONDS = 5.0
+"""How long to wait for cells that another process is running before ending."""
+
+
+class View(Protocol):
+    """Interface of objects that display the progress of a study."""
+
+    def begun(self, cell: Cell) -> None:
+        """Handle the start of a cell."""
+
+    def ended(self, cell: Cell, answer: dict[str, str]) -> None:
+        """Handle the end of a cell; `answer` is the result of `worker.carry_out`."""
+
+    def tick(self) -> None:
+        """Refresh the display; called several times per second."""
+
+
+class Work:
+    """Queue of the cells of one call, with the answers so far.
+
+    Args:
+        store: store of the cells.
+        cells: cells to run.
+        view: receives the progress.
+        ended_by: returns whether to stop, for example because the time is up.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cells: Sequence[Cell],
+        view: View,
+        ended_by: Callable[[], bool],
+    ) -> None:
+        self.store = store
+        self.view = view
+        self.ended_by = ended_by
+        self.full = ""  # the message if the disk is full
+        self.waiting = deque(cells)
+        self.elsewhere: list[Cell] = []  # running in another process
+        self.tries = Counter[str]()  # failed tries by cell
+        self.machines = Counter[str]()  # lost machines by cell
+        self.ended: dict[str, dict[str, str]] = {}
+
+    def stop(self) -> bool:
+        """Return whether to stop; on a full disk no cell can run and none should count as failed."""
+        return bool(self.full) or self.ended_by()
+
+    def take(self) -> Cell | None:
+        """Return the next cell, or None if none is left."""
+        return self.waiting.popleft() if self.waiting and not self.stop() else None
+
+    def config(self, cell: Cell) -> dict[str, Any]:
+        """Return the configuration that is sent to a worker."""
+        return to_dict(cell.config) | {"out": str(self.store.path(cell))}
+
+    def end(self, cell: Cell, answer: dict[str, str]) -> None:
+        """Record the answer for a cell."""
+        answer, again = dict(answer), False
+        try:
+            if answer["status"] == "damaged":
+                again = self._once_more(cell)
+                aside = self.store.set_aside(cell, damaged=True) if again else None
+                if aside is not None:
+                    answer["message"] += f"; moved to {aside}, to be run again"
+                elif not again:
+                    answer["status"] = "refused"
+            if answer["status"] == "refused":
+                self.store.fail(cell, answer["message"], answer.get("trace", ""))
+        except OSError as error:  # a read-only folder, for example
+            answer["status"], again = "full" if disk_is_full(error) else "refused", False
+            answer["message"] += f" (the failure cannot be recorded: {error.strerror})"
+        if answer["status"] == "full":
+            self.full, answer["status"] = answer["message"], "interrupted"
+        # a signal to one worker does not stop the study
+        if again or (answer["status"] == "interrupted" and not self.stop()):
+            self.waiting.append(cell)
+        elif answer["status"] == "busy":
+            self.elsewhere.append(cell)
+        elif answer["status"] != "interrupted":
+            self.ended[cell.name] = answer
+        self.view.ended(cell, answer)
+
+    def _once_more(self, cell: Cell) -> bool:
+        """Count a failed try and return whether to try again."""
+        self.tries[cell.name] += 1
+        return self.tries[cell.name] < TRIES
+
+    def lose(self, cell: Cell, lost: Lost) -> None:
+        """Record that the process of a cell ended: queue the cell again, or fail it after a few times."""
+        self.machines[cell.name] += lost.machine
+        if self.machines[cell.name] < MACHINES if lost.machine else self._once_more(cell):
+            self.waiting.append(cell)
+            return
+        times = self.machines[cell.name] if lost.machine else self.tries[cell.name]
+        self.end(cell, {"status": "refused", "message": f"its process ended {times} times {lost.how}"})
+
+    def settle(self) -> bool:
+        """Queue the cells that another process has left unfinished; return whether any cell is queued."""
+        free = [cell for cell in self.elsewhere if self.store.state(cell).state != "running"]
+        self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
+        self.waiting.extend(left(self.store, free))
+        return bool(self.waiting)
+
+
+def run_cells(work: Work, executor: Executor) -> None:
+    """Run the cells of the queue until it is empty or the work is to stop."""
+    running: dict[str, Cell] = {}
+    stopped_at: float | None = None
+
+    def stop() -> bool:  # asked after every step of a cell in this process
+        work.view.tick()
+        return work.stop()
+
+    while True:
+        while len(running) < executor.slots and (cell := work.take()) is not None:
+            work.view.begun(cell)
+            running[cell.name] = cell
+            executor.submit(cell.name, work.config(cell), stop)
+        if not running:
+            break
+        for name, answer in executor.answers(0.2):
+            cell = running.pop(name)
+            if not isinstance(answer, Lost):
+                work.end(cell, answer)
+            elif stopped_at is None:
+                work.lose(cell, answer)
+            else:
+                work.end(cell, {"status": "interrupted", "message": "stopped"})
+        work.view.tick()
+        if stopped_at is None and work.stop():
+            stopped_at = time.monotonic()
+            executor.stop()
+        if stopped_at is not None and time.monotonic() - stopped_at > STOP_SECONDS:
+            executor.kill()
+    work.view.tick()
+
+
+def carry_out_all(
+    store: Store,
+    cells: Sequence[Cell],
+    view: View,
+    *,
+    jobs: int = 0,
+    threads: int = 1,
+    seconds: float | None = None,
+    track: Sequence[str] = (),
+    executor: Executor | None = None,
+) -> Work:
+    """Run cells until all are done, the time is up, or SIGINT or SIGTERM is received.
+
+    Args:
+        store: store of the cells.
+        cells: cells to run.
+        view: receives the progress.
+        jobs: number of worker processes; 0 runs the cells in this process.
+        threads: number of threads per process.
+        seconds: time after which running cells write their checkpoints and no other starts.
+        track: names of trackers that also receive the histories, tensorboard, mlflow, wandb.
+        executor: where the cells run, in place of `jobs`, `threads` and `track`.
+
+    Returns:
+        The work with its `ended`, `elsewhere` and `waiting` cells; `full` is a message if the disk was full.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
+    if executor is None:
+        executor = Processes(min(jobs, max(len(cells), 1)), threads, track) if jobs else Inline(track)
+    with stop_on_signals() as signals, contextlib.closing(executor):
+
+        def stop() -> bool:
+            return signals() or (deadline is not None and time.monotonic() > deadline)
+
+        work = Work(store, cells, view, stop)
+        while True:
+            run_cells(work, executor)
+            patience = time.monotonic() + WAIT_SECONDS
+            while work.elsewhere and not work.stop() and time.monotonic() < patience and not work.settle():
+                time.sleep(0.2)
+                view.tick()
+            if work.stop() or not work.waiting:
+                return work
