@@ -1,0 +1,186 @@
+"""Studies on a Ray cluster of three nodes: each cell once, whatever is killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import noisylabels
+from noisylabels.cli import main
+from noisylabels.core.checks import InputError
+from noisylabels.study import on_ray
+from noisylabels.study.grid import from_table
+from noisylabels.study.on_ray import OnRay
+from noisylabels.study.scheduling import carry_out_all
+from noisylabels.study.store import Store, left, read_rows
+from study.test_running import Quiet, untimed
+
+pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
+
+KILLS = 10
+FIXED = {"data": "digits", "model": "mlp", "width": 0.1}
+TABLE = {"fixed": FIXED | {"epochs": 40}, "axes": {"loss": ["ce", "mae", "nce"], "seed": [1, 2]}}
+CELLS = from_table(TABLE, "s").cells({"device": "cpu"})
+
+
+class Nodes:
+    """A cluster of nodes with one processor each, and a head with none."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+        )
+        self.nodes: list[Any] = []
+
+    def grow(self) -> None:
+        self.nodes.append(self.cluster.add_node(num_cpus=1))
+
+    def lose(self) -> None:
+        self.cluster.remove_node(self.nodes.pop(0), allow_graceful=False)
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    made = Nodes()
+    for _ in range(2):
+        made.grow()
+    yield made
+    made.cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study, undisturbed, in this process."""
+    folder = tmp_path_factory.mktemp("whole") / "study"
+    carry_out_all(Store(folder), CELLS, Quiet())
+    return folder
+
+
+class Disturbed(Quiet):
+    """A view that calls a function at random moments of a study."""
+
+    def __init__(self, disturb: Callable[[], object], times: int) -> None:
+        super().__init__()
+        self.disturb, self.times = disturb, times
+        self.rng = random.Random(1)
+        self.next = time.monotonic() + 2
+
+    def tick(self) -> None:
+        if self.times and time.monotonic() > self.next:
+            self.disturb()
+            self.times -= 1
+            self.next = time.monotonic() + self.rng.uniform(0.2, 2)
+
+
+@pytest.mark.slow
+def test_lost_nodes_lose_no_cell_and_repeat_none(nodes: Nodes, whole: Path, tmp_path: Path):
+    store = Store(tmp_path / "study")
+
+    def disturb() -> None:
+        nodes.lose()
+        nodes.grow()
+
+    view = Disturbed(disturb, KILLS)
+    work = carry_out_all(store, CELLS, view, executor=OnRay(nodes.address))
+    while view.times:  # the study was faster
+        disturb()
+        view.times -= 1
+    assert sorted(view.ends) == sorted((cell.name, "done") for cell in CELLS)
+    assert work.tries.total() == 0
+    assert untimed(read_rows(store.folder)) == untimed(read_rows(whole))
+
+
+def test_a_time_budget_interrupts_tasks_which_resume(nodes: Nodes, whole: Path, tmp_path: Path):
+    store, view = Store(tmp_path / "study"), Quiet()
+    begun: list[float] = []
+
+    class Watching(Quiet):
+        def tick(self) -> None:
+            if not begun and list(store.folder.glob("*/history.jsonl")):
+                begun.append(time.monotonic())
+                os.kill(os.getpid(), signal.SIGINT)
+
+    carry_out_all(store, CELLS, Watching(), executor=OnRay(nodes.address))
+    assert begun
+    states = [store.state(cell).state for cell in CELLS]
+    assert "begun" in states
+    assert set(states) <= {"begun", "waiting", "done"}
+    carry_out_all(store, left(store, CELLS), view, executor=OnRay(nodes.address, most=1))
+    assert {status for _, status in view.ends} == {"done"}
+    assert untimed(read_rows(store.folder)) == untimed(read_rows(whole))
+
+
+def test_a_killed_command_resumes(nodes: Nodes, tmp_path: Path):
+    (tmp_path / "s.toml").write_text(
+        '[fixed]\ndata = "digits"\nmodel = "mlp"\nwidth = 0.1\nepochs = 60\n[axes]\nseed = [1, 2, 3]\n'
+    )
+    source = str(Path(noisylabels.__file__).parents[1])
+    words = ["study", "run", "s.toml", "--out", "study", "--executor", "ray", "--address", nodes.address]
+    command = [sys.executable, "-m", "noisylabels", *words]
+    how = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": source}, "text": True}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **how)
+    while process.poll() is None and not list((tmp_path / "study").glob("*/history.jsonl")):
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    done = subprocess.run(command, capture_output=True, **how)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 cells done" in done.stdout
+    assert len(list((tmp_path / "study").glob("*/result.json"))) == 3
+
+
+def test_a_process_that_dies_fails_its_cell_after_three_tries(nodes: Nodes, tmp_path: Path):
+    (tmp_path / "own.py").write_text("import os\n\n\ndef make():\n    os.kill(os.getpid(), 9)\n")
+    table = {
+        "fixed": {"data": "digits", "epochs": 1},
+        "axes": {"model": [f"{tmp_path / 'own.py'}:make", "mlp"]},
+    }
+    cells = from_table(table, "s").cells({"device": "cpu"})
+    store, view = Store(tmp_path / "study"), Quiet()
+    carry_out_all(store, cells, view, executor=OnRay(nodes.address))
+    assert [store.state(cell).state for cell in cells] == ["failed", "done"]
+    assert "its process ended 3 times without an answer" in store.state(cells[0]).message
+
+
+def test_no_cluster_is_one_line(tmp_path: Path):
+    with pytest.raises(
+        InputError, match=r"^there is no Ray cluster at 127\.0\.0\.1:1 .*; start one with `ray start"
+    ):
+        OnRay("127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--address", "auto"], "--address belongs to --executor ray; add it, or leave out --address"),
+        (["--gpus-per-cell", "1"], "--gpus-per-cell belongs to --executor ray"),
+        (["--executor", "ray", "--cpus-per-cell", "0"], "--cpus-per-cell is 0, expected"),
+        (["--executor", "ray", "--gpus-per-cell=-1"], "--gpus-per-cell is -1, expected"),
+    ],
+)
+def test_settings_that_do_not_fit(words: list[str], message: str, tmp_path: Path, capsys):
+    (tmp_path / "s.toml").write_text('[fixed]\ndata = "digits"\n[axes]\nseed = [1]\n')
+    assert main(["study", "run", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out"), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"Ray is missing; run pip install 'noisylabels\[ray\]'"):
+        on_ray.OnRay()
