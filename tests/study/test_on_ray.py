@@ -159,9 +159,7 @@ def test_a_process_that_dies_fails_its_cell_after_three_tries(nodes: Nodes, tmp_
 
 
 def test_no_cluster_is_one_line(tmp_path: Path):
-    with pytest.raises(
-        InputError, match=r"^there is no Ray cluster at 127\.0\.0\.1:1 .*; start one with `ray start"
-    ):
+    with pytest.raises(InputError, match=r"^there is no Ray cluster at 127\.0\.0\.1:1 .*; start one with"):
         OnRay("127.0.0.1:1")
 
 

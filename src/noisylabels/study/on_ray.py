@@ -58,6 +58,7 @@ class OnRay:
         )
 
     def _connect(self, address: str | None) -> None:
+        logging.getLogger("ray").setLevel(logging.ERROR)  # before it reports how it starts
         own = address in (None, "local") and "RAY_ADDRESS" not in os.environ
         try:
             self._ray.init(
