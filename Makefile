@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test doctests campaign lint docs dist check-dist clean
+.PHONY: demo test test-cluster doctests campaign lint docs dist check-dist clean
 
 demo: .venv/ready
 	$(BIN)/noisylabels study run digits
@@ -12,7 +12,12 @@ demo: .venv/ready
 # mypy takes a minute of one core, so the doctests run beside the linters.
 test: .venv/ready
 	$(MAKE) --jobs=2 lint doctests
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not cluster" tests
+
+# Machines of a cluster that are killed, each a process here; three minutes.
+test-cluster: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest -m cluster tests
 
 # One thread per process, as in tests/conftest.py.
 doctests: .venv/ready

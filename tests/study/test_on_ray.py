@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,8 +25,7 @@ from noisylabels.study.scheduling import carry_out_all
 from noisylabels.study.store import Store, left, read_rows
 from study.test_running import Quiet, untimed
 
-pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux alone")
 
 KILLS = 10
 FIXED = {"data": "digits", "model": "mlp", "width": 0.1}
@@ -89,6 +89,8 @@ class Disturbed(Quiet):
 
 
 @pytest.mark.slow
+@on_linux
+@pytest.mark.cluster
 def test_lost_nodes_lose_no_cell_and_repeat_none(nodes: Nodes, whole: Path, tmp_path: Path):
     store = Store(tmp_path / "study")
 
@@ -106,6 +108,8 @@ def test_lost_nodes_lose_no_cell_and_repeat_none(nodes: Nodes, whole: Path, tmp_
     assert untimed(read_rows(store.folder)) == untimed(read_rows(whole))
 
 
+@on_linux
+@pytest.mark.cluster
 def test_a_time_budget_interrupts_tasks_which_resume(nodes: Nodes, whole: Path, tmp_path: Path):
     store, view = Store(tmp_path / "study"), Quiet()
     begun: list[float] = []
@@ -126,6 +130,8 @@ def test_a_time_budget_interrupts_tasks_which_resume(nodes: Nodes, whole: Path, 
     assert untimed(read_rows(store.folder)) == untimed(read_rows(whole))
 
 
+@on_linux
+@pytest.mark.cluster
 def test_a_killed_command_resumes(nodes: Nodes, tmp_path: Path):
     (tmp_path / "s.toml").write_text(
         '[fixed]\ndata = "digits"\nmodel = "mlp"\nwidth = 0.1\nepochs = 60\n[axes]\nseed = [1, 2, 3]\n'
@@ -145,6 +151,8 @@ def test_a_killed_command_resumes(nodes: Nodes, tmp_path: Path):
     assert len(list((tmp_path / "study").glob("*/result.json"))) == 3
 
 
+@on_linux
+@pytest.mark.cluster
 def test_a_process_that_dies_fails_its_cell_after_three_tries(nodes: Nodes, tmp_path: Path):
     (tmp_path / "own.py").write_text("import os\n\n\ndef make():\n    os.kill(os.getpid(), 9)\n")
     table = {
@@ -158,7 +166,33 @@ def test_a_process_that_dies_fails_its_cell_after_three_tries(nodes: Nodes, tmp_
     assert "its process ended 3 times without an answer" in store.state(cells[0]).message
 
 
-def test_no_cluster_is_one_line(tmp_path: Path):
+class Guarded:
+    """Stands for Ray where a cluster asks for a token, of which its own error has a page."""
+
+    def init(self, **settings: object) -> None:
+        try:
+            raise RuntimeError("RPC error: InvalidAuthToken: Authentication token is missing or incorrect.")
+        except RuntimeError as error:
+            raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from error
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "import_optional", lambda *args: Guarded())
+
+
+@pytest.mark.usefixtures("guarded")
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_missing_token_is_one_line(scheme: str):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        message = f"the Ray cluster at {address} asks for a token; set RAY_AUTH_MODE=token"
+        with pytest.raises(InputError, match=f"^{message}"):
+            OnRay(address)
+
+
+@pytest.mark.usefixtures("guarded")
+def test_no_cluster_is_one_line():
     with pytest.raises(InputError, match=r"^there is no Ray cluster at 127\.0\.0\.1:1 .*; start one with"):
         OnRay("127.0.0.1:1")
 
@@ -168,8 +202,8 @@ def test_no_cluster_is_one_line(tmp_path: Path):
     [
         (["--address", "auto"], "--address belongs to --executor ray; add it, or leave out --address"),
         (["--gpus-per-cell", "1"], "--gpus-per-cell belongs to --executor ray"),
-        (["--executor", "ray", "--cpus-per-cell", "0"], "--cpus-per-cell is 0, expected"),
-        (["--executor", "ray", "--gpus-per-cell=-1"], "--gpus-per-cell is -1, expected"),
+        (["--executor", "ray", "--cpus-per-cell", "0"], "--cpus-per-cell is 0.0, expected"),
+        (["--executor", "ray", "--gpus-per-cell=-1"], "--gpus-per-cell is -1.0, expected"),
     ],
 )
 def test_settings_that_do_not_fit(words: list[str], message: str, tmp_path: Path, capsys):

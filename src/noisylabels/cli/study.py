@@ -214,6 +214,7 @@ class StudyCommand:
         seconds = None if self.time_budget is None else read_seconds(self.time_budget)
         jobs = self._jobs()
         check_whole(self.threads, "--threads", 1)
+        self._check_executor()
         study, cells, store = self._cells()
         check_trackers(self.track)  # raises before anything starts
         found = self._found(study, cells)

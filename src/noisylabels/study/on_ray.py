@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from noisylabels.core.checks import InputError, check_between, one_line
 from noisylabels.core.optional import import_optional
 from noisylabels.experiment.machine_use import JOBS
 from noisylabels.study.executors import Answer, Lost
+
+CONNECT_SECONDS = 10.0
+"""How long to wait for the machine at an address to answer."""
 
 LOOK_SECONDS = 2.0
 """How often the size of the cluster is looked up: machines come and go."""
@@ -42,14 +46,16 @@ class OnRay:
         most: int | None = None,
         track: Sequence[str] = (),
     ) -> None:
-        self._ray = import_optional("ray", "Ray is missing; run pip install 'noisylabels[ray]'")
         self._needs = {
             "CPU": check_between(cpus, "--cpus-per-cell", low=0.0, open_low=True),
             "GPU": check_between(gpus, "--gpus-per-cell", low=0.0),
         }
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # else its warnings cover the progress
+        self._ray = import_optional("ray", "Ray is missing; run pip install 'noisylabels[ray]'")
         self._most, self._track = most, list(track)
         self._connect(address)
         self._running: dict[Any, str] = {}
+        self._given_up = False
         self._looked, self._room = -LOOK_SECONDS, 1
         threads = str(max(int(cpus), 1))
         variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, JOBS: str(self.slots)}
@@ -59,18 +65,25 @@ class OnRay:
 
     def _connect(self, address: str | None) -> None:
         logging.getLogger("ray").setLevel(logging.ERROR)  # before it reports how it starts
-        own = address in (None, "local") and "RAY_ADDRESS" not in os.environ
+        named = address or os.environ.get("RAY_ADDRESS")
+        own = named in (None, "local")
         try:
+            _check_listening(named)  # Ray itself tries for minutes
             self._ray.init(
                 address=address,
                 include_dashboard=False if own else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:  # ConnectionError among them
+            if "authentication token" in _causes(error).lower():
+                raise InputError(
+                    f"the Ray cluster at {named} asks for a token; set RAY_AUTH_MODE=token, and "
+                    "RAY_AUTH_TOKEN unless the token is in ~/.ray/auth_token"
+                ) from None
             raise InputError(
-                f"there is no Ray cluster at {address or os.environ.get('RAY_ADDRESS', 'this machine')} "
-                f"({one_line(error)}); start one with `ray start --head`, or leave out --address"
+                f"there is no Ray cluster at {named or 'this machine'} ({one_line(error)}); start one with "
+                "`ray start --head`, or leave out --address"
             ) from None
 
     @property
@@ -85,7 +98,7 @@ class OnRay:
 
     def submit(self, name: str, config: Mapping[str, Any], stop: Callable[[], bool]) -> None:
         """Submit a cell as a task."""
-        self._running[self._task.remote(dict(config), self._track)] = name
+        self._running[self._task.remote(dict(config), self._track, os.getcwd())] = name
 
     def answers(self, seconds: float) -> Iterator[tuple[str, Answer | Lost]]:
         """Yield the answers of the tasks that have ended."""
@@ -95,6 +108,9 @@ class OnRay:
             more, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=0) if ended else ((), ())
             for task in {*ended, *more}:
                 yield self._running.pop(task), self._answer(task)
+            while self._given_up and self._running:
+                _, name = self._running.popitem()
+                yield name, Lost("without an answer")
 
     def _answer(self, task: Any) -> Answer | Lost:
         failures = self._ray.exceptions
@@ -118,13 +134,26 @@ class OnRay:
             self._ray.cancel(task, force=False)
 
     def kill(self) -> None:
-        """Kill the processes of the tasks."""
+        """Kill the processes of the tasks; those of machines that do not answer are given up."""
         for task in self._running:
             self._ray.cancel(task, force=True)
+        self._given_up = True
 
     def close(self) -> None:
         """Leave the cluster; one of this machine's own ends."""
         self._ray.shutdown()
+
+
+def _causes(error: BaseException | None) -> str:
+    """Return the messages of an error and its causes."""
+    return "" if error is None else f"{error}\n{_causes(error.__cause__ or error.__context__)}"
+
+
+def _check_listening(address: str | None) -> None:
+    """Raise an `OSError` if nothing listens at HOST:PORT, or ray://HOST:PORT."""
+    host, _, port = (address or "").rpartition("/")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _source() -> dict[str, str]:
@@ -133,12 +162,23 @@ def _source() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
 
 
-def _carry_out(config: dict[str, Any], track: Sequence[str]) -> Answer:
-    """Run a cell in a process of the cluster; an interrupt lets it write its checkpoint."""
+def _carry_out(config: dict[str, Any], track: Sequence[str], folder: str) -> Answer:
+    """Run a cell in a process of the cluster; an interrupt lets it write its checkpoint.
+
+    Args:
+        config: of the cell.
+        track: names of trackers.
+        folder: the working folder of the command, to which relative paths refer.
+    """
     from noisylabels.core.interrupt import stop_on_signals
     from noisylabels.core.process import keep_freed_memory
     from noisylabels.study.worker import carry_out
 
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        message = f"{folder} on {socket.gethostname()}: {error.strerror}; start the command in a folder "
+        return {"status": "refused", "message": message + "that all machines share"}
     keep_freed_memory()
     with stop_on_signals() as stop:
         return carry_out(config, stop, track)
