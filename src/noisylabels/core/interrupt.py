@@ -25,6 +25,18 @@ class Interrupted(Exception):  # noqa: N818  not an error: the run can be resume
         self.signal = int(signal.SIGINT)  # overwritten by a caller that knows the signal
 
 
+class RankLost(Exception):  # noqa: N818  the run can be resumed
+    """Another process of a run on several processes has ended, or its connection.
+
+    Args:
+        rank: the number of this process, from 0.
+        size: the number of processes.
+    """
+
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(f"process {rank + 1} of {size} lost the connection to another one, which has ended")
+
+
 class StopSignals:
     """Records the first SIGINT or SIGTERM; calling it returns whether one arrived."""
 

@@ -1,4 +1,4 @@
-"""The process and its machine: usable processors, threads, the processor's name, freed memory."""
+"""The process and its machine: launcher, usable processors, threads, the processor's name, freed memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,39 @@ import platform
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
+
+from noisylabels.core.checks import InputError
+
+
+class World(NamedTuple):
+    """The place of this process among those that a launcher such as torchrun started together."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # among the processes of its machine
+
+
+def world() -> World:
+    """Return the place of this process by RANK, WORLD_SIZE and LOCAL_RANK; without them it is alone.
+
+    Raises:
+        InputError: they are not the numbers of a process.
+    """
+    names = ("RANK", "WORLD_SIZE")
+    if not all(name in os.environ for name in names):
+        return World()
+    words = [*(os.environ[name] for name in names), os.environ.get("LOCAL_RANK", os.environ["RANK"])]
+    try:
+        found = World(*map(int, words))
+    except ValueError:
+        found = World(-1)
+    if not 0 <= found.rank < found.size or found.local_rank < 0:
+        raise InputError(
+            f"RANK, WORLD_SIZE and LOCAL_RANK are {', '.join(words)}, expected numbers from 0, the first "
+            "below the second, as torchrun sets them; unset them to train in one process"
+        )
+    return found
 
 
 def usable_cpus(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:

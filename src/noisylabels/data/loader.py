@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -35,6 +35,8 @@ class Batch(NamedTuple):
     positions: torch.Tensor  # int64, (B,): positions in the set
     epoch: int = 0  # from 0
     more_views: tuple[torch.Tensor, ...] = ()  # other augmentations of the same examples
+    # of a run on several processes: which rows, begin and end, the views hold here; None for all B
+    rows: tuple[int, int] | None = None
 
     @property
     def views(self) -> tuple[torch.Tensor, ...]:
@@ -169,16 +171,25 @@ class Batches:
         """Iterate over epoch 0, for evaluation, which neither shuffles nor augments."""
         return self.epoch(0)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(
+        self,
+        epoch: int,
+        start: int = 0,
+        stop: int | None = None,
+        rows: Callable[[int], tuple[int, int]] | None = None,
+    ) -> Iterator[Batch]:
         """Return the batches of an epoch.
 
         Args:
             epoch: 0 or more; it determines the order and the augmentation.
             start: the first batch to return; a run stopped after k batches resumes with start=k and gets
                 exactly the batches that it would have had.
+            stop: the batch before which to end; None for the end of the epoch.
+            rows: from the size of a batch to the rows, begin and end, whose views are made; None for all.
+                Targets and positions are those of the whole batch.
 
         Returns:
-            An iterator over `len(self) - start` batches.
+            An iterator over `stop - start` batches.
 
         Raises:
             InputError: `start` is not in 0..len(self).
@@ -187,9 +198,11 @@ class Batches:
             raise InputError(
                 f"start is batch {start}, expected 0 to {len(self)}: the epoch has {len(self)} batches"
             )
-        return self._walk(epoch, start)
+        return self._walk(epoch, start, stop, rows)
 
-    def _walk(self, epoch: int, start: int) -> Iterator[Batch]:
+    def _walk(
+        self, epoch: int, start: int, stop: int | None, rows: Callable[[int], tuple[int, int]] | None
+    ) -> Iterator[Batch]:
         order = self._positions
         if self._shuffle:
             order = order[torch.randperm(len(order), generator=generator(self._seed, "order", epoch))]
@@ -198,21 +211,29 @@ class Batches:
             for k, augment in enumerate(self._augments)
         ]
         here = order.to(self.device)
-        spans = list(zip([0, *self._ends[:-1]], self._ends, strict=True))[start:]
-        gathered = self._ahead(order, spans) if self._from_disk else None
-        for block in (spans[i : i + self._together] for i in range(0, len(spans), self._together)):
+        spans = list(zip([0, *self._ends[:-1]], self._ends, strict=True))[start:stop]
+        held = [rows(end - begin) if rows else (0, end - begin) for begin, end in spans]
+        own = [(begin + low, begin + high) for (begin, _), (low, high) in zip(spans, held, strict=True)]
+        gathered = self._ahead(order, own) if self._from_disk else None
+        for i in range(0, len(spans), self._together):
+            block, parts = spans[i : i + self._together], held[i : i + self._together]
             first, last = block[0][0], block[-1][1]
             index = here[first:last]
+            shown = torch.cat([here[a:b] for a, b in own[i : i + self._together]]) if rows else index
             if gathered is None:
-                pixels = self.inputs.index_select(0, index)
+                pixels = self.inputs.index_select(0, shown)
             else:
                 pixels = next(gathered).to(self.device, non_blocking=True)
-            views = [self._prepare(pixels, index, *each) for each in zip(self._augments, draws, strict=True)]
+            views = [self._prepare(pixels, shown, *each) for each in zip(self._augments, draws, strict=True)]
             target = self._labels.index_select(0, index)
-            for begin, end in block:
+            at = 0
+            for (begin, end), (low, high) in zip(block, parts, strict=True):
                 part = slice(begin - first, end - first)
-                one, *others = (view[part] for view in views)
-                yield Batch(one, target[part], index[part], epoch, tuple(others))
+                one, *others = (view[at : at + high - low] for view in views)
+                at += high - low
+                yield Batch(
+                    one, target[part], index[part], epoch, tuple(others), (low, high) if rows else None
+                )
 
     def _ahead(self, order: torch.Tensor, spans: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
         """Yield the pixels of the batches, gathered by threads while earlier batches are in use."""

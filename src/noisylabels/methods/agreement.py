@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.data.loader import Batch
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import PART, LossFunction, Method, Setup
 
 
 def next_trend(trend: Tensor, logits: Tensor, beta: float) -> Tensor:
@@ -108,6 +108,7 @@ class Agreement(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     title: ClassVar[str] = "trains on examples whose label agrees with the trend of their predictions"
     source: ClassVar[str] = "after Nguyen et al. 2020 (SELF)"
     domain: ClassVar = {

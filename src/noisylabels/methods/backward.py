@@ -14,7 +14,7 @@ from noisylabels.data.loader import Batch
 from noisylabels.losses.modules import Loss
 from noisylabels.methods.inputs import AUTO, check_classes, check_no_ignored
 from noisylabels.noise.transition import check_transition
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import PART, LossFunction, Method, Setup
 
 LARGEST_CONDITION = 1000.0
 """The condition number from which a matrix is refused: its inverse amplifies its own errors too much."""
@@ -60,6 +60,7 @@ class Backward(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     needs: ClassVar[Mapping[str, str]] = {"transition": "transition"}
     if_diverged: ClassVar[str] = (
         "the loss of backward has no lower bound: use forward, or a bounded loss such as gce"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.methods.inputs import AUTO
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import PART, LossFunction, Method, Setup
 
 
 def small_loss(values: Tensor, keep: int) -> Tensor:
@@ -75,6 +75,7 @@ class SmallLossPair(Method, ABC):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     needs: ClassVar[Mapping[str, str]] = {"forget_rate": "noise_rate", "second": "network"}
     domain: ClassVar = {
         "forget_rate": {"low": 0.0, "high": 1.0, "open_high": True},

@@ -15,7 +15,7 @@ from noisylabels.methods.coteaching import check_second, initialized_anew
 from noisylabels.methods.inputs import AUTO, check_no_ignored
 from noisylabels.methods.mixture import clean_probability
 from noisylabels.methods.mixup import Mixer, mix
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import WHOLE, LossFunction, Method, Setup
 
 NO_UNLABELED, FULL_UNLABELED = 0.2, 0.5
 """Noise rates up to which the unlabeled part has no weight, and from which on it has its full one: the
@@ -125,6 +125,7 @@ class DivideMix(Method):
     """
 
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = WHOLE
     needs: ClassVar[Mapping[str, str]] = {"rate": "noise_rate", "second": "network"}
     title: ClassVar[str] = "two networks divide the examples, and learn from some without labels"
     source: ClassVar[str] = "Li et al. 2020 (DivideMix)"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
 from noisylabels.methods.coteaching import resets_of
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import PART, LossFunction, Method, Setup
 
 Layer = list[tuple[str, nn.Module]]
 """Modules of a network with their names: one with a matrix of weights, and those after it without."""
@@ -111,6 +111,7 @@ class EarlyStop(Method):
     """
 
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     title: ClassVar[str] = "trains later layers for fewer epochs, then on confident examples"
     source: ClassVar[str] = "Bai et al. 2021 (PES)"
     domain: ClassVar = {

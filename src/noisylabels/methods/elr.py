@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import PART, LossFunction, Method, Setup
 
 SMALLEST = 1e-4
 """Probabilities are clamped to at least this, and to at most 1 minus this."""
@@ -71,6 +71,7 @@ class EarlyLearning(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     title: ClassVar[str] = "keeps predictions close to those of the earlier epochs"
     source: ClassVar[str] = "Liu et al. 2020 (ELR)"
     domain: ClassVar = {

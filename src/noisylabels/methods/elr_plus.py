@@ -14,7 +14,7 @@ from noisylabels.losses.presets import Preset
 from noisylabels.methods.coteaching import check_second, initialized_anew
 from noisylabels.methods.elr import elr_regularizer
 from noisylabels.methods.mixup import Mixer, mix
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import WHOLE, LossFunction, Method, Setup
 
 _CODE = "Liu et al. 2020, configurations of their code"
 
@@ -67,6 +67,7 @@ class EarlyLearningPlus(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = WHOLE
     needs: ClassVar[Mapping[str, str]] = {"second": "network"}
     title: ClassVar[str] = "two networks keep to each other's early predictions, on mixtures"
     source: ClassVar[str] = "Liu et al. 2020 (ELR+)"
@@ -147,7 +148,7 @@ class EarlyLearningPlus(Method):
         """Return a network's loss, and its logits of the mixtures."""
         partner, share = self.mixer.draw(len(batch.target))
         with torch.no_grad(), self.autocast():
-            known = self.averages[1 - network](batch.inputs)
+            known = self.divided(self.averages[1 - network], batch.inputs)
         kept = self.targets[network]
         new = averaged_targets(kept.index_select(0, batch.positions), known.float(), self.beta)
         kept.index_copy_(0, batch.positions, new)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from noisylabels.data.loader import Batch
 from noisylabels.methods.inputs import AUTO, check_classes
 from noisylabels.noise.transition import check_transition
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import PART, LossFunction, Method, Setup
 
 
 def forward_logits(logits: Tensor, transition: Tensor) -> Tensor:
@@ -55,6 +55,7 @@ class Forward(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     needs: ClassVar[Mapping[str, str]] = {"transition": "transition"}
     title: ClassVar[str] = "applies the loss to the probabilities of the given labels, by a transition matrix"
     source: ClassVar[str] = "Patrini et al. 2017"

@@ -10,7 +10,7 @@ from torch.distributions import Beta
 
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import WHOLE, LossFunction, Method, Setup
 
 
 def mix(values: Tensor, partner: Tensor, share: Tensor) -> Tensor:
@@ -80,6 +80,7 @@ class Mixup(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = WHOLE
     title: ClassVar[str] = "trains on mixtures of pairs of examples"
     source: ClassVar[str] = "Zhang et al. 2018"
     domain: ClassVar = {"alpha": {"low": 0.0}}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from noisylabels.data.loader import Batch
 from noisylabels.methods.mixture import fit_two_parts
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import PART, LossFunction, Method, Setup
 
 P_MIN = 1e-7
 """Probabilities are clamped to at least this, and to at most 1 minus this."""
@@ -111,6 +111,7 @@ class Ogc(Method):
     """
 
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     title: ClassVar[str] = "clips the gradients of losses that look noisy"
     source: ClassVar[str] = "Ye et al. 2025 (OGC)"
     domain: ClassVar = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.methods.inputs import AUTO
-from noisylabels.training.method import LossFunction, Method, Setup
+from noisylabels.training.method import PART, LossFunction, Method, Setup
 
 DROP, RELABEL, REWEIGH = "drop", "relabel", "reweigh"
 
@@ -76,6 +76,7 @@ class Relabel(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     needs: ClassVar[Mapping[str, str]] = {"audit": "label_quality"}
     title: ClassVar[str] = "audits the labels, then drops, relabels or reweighs examples"
     source: ClassVar[str] = "after Northcutt et al. 2021"

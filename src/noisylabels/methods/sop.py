@@ -12,7 +12,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
 from noisylabels.methods.inputs import check_no_ignored
-from noisylabels.training.method import LossFunction, Method, ParameterGroup, Setup
+from noisylabels.training.method import PART, LossFunction, Method, ParameterGroup, Setup
 from noisylabels.training.settings import Settings
 
 SMALLEST = 1e-4
@@ -126,6 +126,7 @@ class Sop(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     own_loss: ClassVar[str | None] = "ce"
     title: ClassVar[str] = "explains wrong labels by parameters per example"
     source: ClassVar[str] = "Liu et al. 2022 (SOP)"

@@ -12,7 +12,7 @@ from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
 from noisylabels.methods.mixup import Mixer, mix
 from noisylabels.training.fine_tuning import last_layer
-from noisylabels.training.method import LossFunction, Method, ParameterGroup, Setup
+from noisylabels.training.method import WHOLE, LossFunction, Method, ParameterGroup, Setup
 from noisylabels.training.settings import Settings
 
 AT_ONCE = 1 << 26
@@ -141,6 +141,7 @@ class Ssr(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = WHOLE
     title: ClassVar[str] = "relabels by confidence, and selects by nearest neighbors"
     source: ClassVar[str] = "Feng et al. 2022 (SSR)"
     domain: ClassVar = {
@@ -201,13 +202,19 @@ class Ssr(Method):
 
     def features(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs of the last layer, (B, D), and the logits, (B, K), both float32."""
+        K = self.setup.num_classes
+        both = self.divided(self._features_and_logits, inputs)
+        return both[:, :-K], both[:, -K:]
+
+    def _features_and_logits(self, inputs: Tensor) -> Tensor:
+        """Return both, (B, D + K), in this process."""
         found: list[Tensor] = []
         hook = self._last[0].register_forward_pre_hook(lambda module, given: found.append(given[0]))
         try:
-            logits = self.logits(inputs)
+            logits = self.undivided(inputs)
         finally:
             hook.remove()
-        return found[0].flatten(1).float(), logits
+        return torch.cat([found[0].flatten(1).float(), logits], 1)
 
     @torch.no_grad()
     def begin_epoch(self, epoch: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from noisylabels.data.loader import Batch
-from noisylabels.training.method import LossFunction, Method
+from noisylabels.training.method import PART, LossFunction, Method
 
 
 class Standard(Method):
@@ -24,6 +24,7 @@ class Standard(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     compares_views: ClassVar[bool] = True
     title: ClassVar[str] = "minimizes the loss on the given labels"
 

@@ -14,7 +14,7 @@ from noisylabels.losses.presets import Preset
 from noisylabels.methods.forward import forward_logits
 from noisylabels.methods.inputs import AUTO, check_classes
 from noisylabels.noise.transition import check_transition
-from noisylabels.training.method import LossFunction, Method, ParameterGroup, Setup
+from noisylabels.training.method import PART, LossFunction, Method, ParameterGroup, Setup
 from noisylabels.training.settings import Settings
 
 FORWARD, REWEIGHT = "forward", "reweight"
@@ -80,6 +80,7 @@ class TRevision(Method):
 
     capturable: ClassVar[bool] = True
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     needs: ClassVar[Mapping[str, str]] = {"transition": "transition"}
     title: ClassVar[str] = "applies the loss by a transition matrix that is revised in training"
     source: ClassVar[str] = "Xia et al. 2019 (T-Revision)"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
 from noisylabels.methods.forward import forward_logits
-from noisylabels.training.method import LossFunction, Method, ParameterGroup, Setup
+from noisylabels.training.method import PART, LossFunction, Method, ParameterGroup, Setup
 from noisylabels.training.settings import Settings
 
 _CODE = "Li et al. 2021, main.py of their code"
@@ -63,6 +63,7 @@ class VolMinNet(Method):
     """
 
     weighted: ClassVar[bool] = True
+    rank_inputs: ClassVar[str | None] = PART
     title: ClassVar[str] = "trains the transition matrix too, towards the smallest volume"
     source: ClassVar[str] = "Li et al. 2021 (VolMinNet)"
     domain: ClassVar = {"lambda_": {"low": 0.0}, "lr_transition": {"low": 0.0}, "initial": {"low": 0.0}}

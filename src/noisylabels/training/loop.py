@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import numbers
 import time
@@ -28,14 +29,17 @@ from noisylabels.noise.labels import NoisyLabels
 from noisylabels.training.callbacks import Callback, RunStart, StepResult, Stop
 from noisylabels.training.capture import Captured, CudaGraphs, is_static
 from noisylabels.training.checkpoint import check_same, load_checkpoint, save_checkpoint
+from noisylabels.training.divided import DividedRun
 from noisylabels.training.fine_tuning import Body, freeze_statistics
 from noisylabels.training.history import History, best_epoch, current_names
 from noisylabels.training.loss_identity import loss_identity, loss_name, state_digests
-from noisylabels.training.method import Method, Setup, trainable
+from noisylabels.training.method import PART, Method, Setup, trainable
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
+from noisylabels.training.ranks import Ranks
 from noisylabels.training.running_metrics import RunningMetrics
 from noisylabels.training.settings import HOW, Settings
+from noisylabels.training.sharing import rows_of
 from noisylabels.training.training_data import DEFAULT_IDENTITY, TrainingData, training_data
 from noisylabels.training.update import Updater
 
@@ -88,8 +92,7 @@ def train_method(
                 run.train_epoch()
                 run.end_epoch()
         finally:
-            if run.body is not None:
-                run.body.freeze(False)  # as the caller gave the model
+            run.restore()
     for place, (network, kept) in enumerate(zip(method.networks, run.updater.evaluated, strict=True)):
         if run.best_weights:
             network.load_state_dict(run.best_weights[place])
@@ -122,6 +125,8 @@ class _Run:
         self.device = device
         layout = torch.channels_last if use.channels_last else torch.contiguous_format
         method.networks.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        self.ranks = Ranks.of_this_run(device)
+        self.divided = DividedRun(self.ranks, method, self.callbacks)
         images = train.inputs.ndim == 4
         own_normalization = normalization_of(method.networks[0], train.inputs.shape[1]) if images else None
         self.data = data = training_data(
@@ -135,6 +140,9 @@ class _Run:
         method.prepare(_setup(data, use, self.steps, device))
         method.to(device)  # its own buffers and parameters, and those of the loss
         method.networks.to(memory_format=layout)  # type: ignore[call-overload]  # those made in prepare too
+        pretrained = own_normalization is not None or use.frozen_epochs > 0
+        self.frozen_statistics = pretrained if use.batch_norm == "auto" else use.batch_norm == "frozen"
+        self.divided.prepared(device, self.frozen_statistics, self.note)
         if (equal := data.batches.plain_views) > 1:
             self.note(f"the {equal} views of each example are equal: nothing is augmented")
         own = isinstance(method.loss, nn.Module) and trainable([method.loss])
@@ -143,8 +151,6 @@ class _Run:
         method.check_logits(data.num_classes)
         self.updater, self.update = self._updater()
         self.body = Body(method.networks, data.num_classes) if use.frozen_epochs else None
-        pretrained = own_normalization is not None or use.frozen_epochs > 0
-        self.frozen_statistics = pretrained if use.batch_norm == "auto" else use.batch_norm == "frozen"
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
         self.best_weights: list[dict[str, Tensor]] = []  # of each network, at the best epoch so far
@@ -156,6 +162,9 @@ class _Run:
         self.loss_constants = constants
         self.made_for = to_dict(use, HOW) | data.identity | {"weights": weighing} | method.identity()
         self.made_for["loss"] = loss_name(method.loss)
+        self.ranks.check_same(
+            repr(self.made_for), "the processes of this run were given different data or settings; expected one"
+        )
         self.probing = [each for each in self.callbacks if type(each).probe is not Callback.probe]
         begun = _run_start(method, data, use, self.steps, self.epochs, self.note)
         for callback in self.callbacks:
@@ -167,20 +176,31 @@ class _Run:
         wanted = use.capture == "on" or (use.capture == "auto" and is_static(self.method))
         # a recorded step would go on training what it trained when it was recorded
         static = self.method.capturable and not use.frozen_epochs
+        static = static and not self.ranks.several  # nor does it wait for other processes
         capturable = wanted and device.type == "cuda" and static
         if use.capture == "on" and not capturable:
             cuda = device.type == "cuda"
             why = "this method cannot be captured" if cuda else f"the device is {device}, not CUDA"
             why = "frozen_epochs changes what a step trains" if cuda and use.frozen_epochs else why
+            why = "several processes share a step" if cuda and self.ranks.several else why
             self.note(f"capture on has no effect: {why}")
         rows = self.data.batches.inputs.ndim == 2
-        updater = Updater(self.method, use, device, capturable=capturable, rows=rows)
+        updater = Updater(self.method, use, device, capturable=capturable, rows=rows, ranks=self.ranks)
         if not capturable:
             return updater, updater
         return updater, Captured(updater, CudaGraphs(device), use.batch_size, self.note)
 
+    def restore(self) -> None:
+        """Leave networks as the caller gave them, but for their weights."""
+        if self.body is not None:
+            self.body.freeze(False)
+        self.updater.release()
+        self.divided.restore()
+
     def note(self, text: str) -> None:
-        """Pass a note to the callbacks that handle notes, or else issue a warning."""
+        """Pass a note to the callbacks that handle notes, or else issue a warning; rank 0 does."""
+        if not self.ranks.first:
+            return
         listening = [each for each in self.callbacks if type(each).on_note is not Callback.on_note]
         for callback in listening:
             callback.on_note(text)
@@ -206,7 +226,8 @@ class _Run:
             self.running.clear()
             self.method.eval()
             self.method.set_progress(self.epoch / self.epochs)  # it may compute losses
-            self.method.begin_epoch(self.epoch)
+            with self.divided.passes():
+                self.method.begin_epoch(self.epoch)
         self.method.train()
         if self.body is not None:
             self.body.freeze(self.epoch < use.frozen_epochs)
@@ -214,7 +235,10 @@ class _Run:
             freeze_statistics(self.method.networks)
         for callback in self.callbacks:
             callback.on_epoch_start(self.epoch + 1)
-        source = Timed(self.data.batches.epoch(self.epoch, start=self.done))
+        rows = None
+        if self.ranks.several and self.method.rank_inputs == PART:
+            rows = functools.partial(rows_of, part=(self.ranks.rank, self.ranks.size))
+        source = Timed(self.data.batches.epoch(self.epoch, start=self.done, rows=rows))
         for batch in source:
             self.method.set_progress((self.epoch + self.done / self.steps) / self.epochs)
             value, logits = self.step(batch, learning_rate(use, self.epoch, self.done / self.steps))
@@ -225,8 +249,10 @@ class _Run:
             )
             for callback in self.callbacks:
                 callback.on_step(step)
-            pause = self.asked_to(Stop.PAUSE)
-            if pause or time.monotonic() - self.saved_at > use.checkpoint_minutes * 60:
+            due = time.monotonic() - self.saved_at > use.checkpoint_minutes * 60
+            asked = [self.asked_to(Stop.PAUSE), due]
+            pause, due = self.ranks.agree(asked, now=self.done == self.steps)
+            if pause or due:
                 self.check_finite()  # a diverged state is never saved
                 self.train_seconds += _now(self.device) - began
                 self.data_seconds += source.take()
@@ -241,6 +267,7 @@ class _Run:
     def step(self, batch: Batch, lr: float) -> tuple[Tensor, Tensor]:
         """Update the weights once; a step that a callback probes is not replayed from a recording."""
         place = self.epoch * self.steps + self.done
+        self.updater.place = place
         probes = [probe for each in self.probing if (probe := each.probe(place)) is not None]
         if not probes or self.method.fitted:
             return self.update(batch, lr)
@@ -258,6 +285,7 @@ class _Run:
         self.method.set_progress((self.epoch + 1) / self.epochs)
         for network in self.updater.evaluated:
             network.eval()
+        self.divided.average_statistics([average.model for average in self.updater.averages])
         tested = self.evaluate("test set", data.test) if data.test is not None else None
         recalls = recall(tested.predicted, tested.labels, data.num_classes) if tested else None
         row = {
@@ -285,10 +313,9 @@ class _Run:
         if use.keep_epoch == "best" and self._best() is row:
             self.history.kept = row
             self.best_weights = [copy.deepcopy(each.state_dict()) for each in self.updater.evaluated]
-        if self.folder is not None:
-            self.history.write(self.folder / "history.jsonl")
+        self.write_history()
         self.epoch, self.done, self.train_seconds, self.data_seconds = self.epoch + 1, 0, 0.0, 0.0
-        self.finished = self.epoch == self.epochs or self.asked_to(Stop.FINISH)
+        self.finished = self.epoch == self.epochs or self.ranks.any([self.asked_to(Stop.FINISH)])[0]
         if self.finished or self.epoch % use.checkpoint_epochs == 0:
             self.save()
 
@@ -306,7 +333,7 @@ class _Run:
                 )
             return logits
 
-        found = evaluate(predict, part, self.method.evaluation_loss, updater.autocast)
+        found = evaluate(predict, part, self.method.evaluation_loss, updater.autocast, self.ranks)
         if not (found.finite and math.isfinite(found.loss)):
             cause = f"on the {what}, {_cause(found.finite, self.use, self.method)}"
             raise TrainingDiverged(self.epoch + 1, self.steps, cause, self.history)
@@ -320,11 +347,24 @@ class _Run:
             step = min(loss_steps, logits_steps) + 1
             raise TrainingDiverged(self.epoch + 1, step, cause, self.history)
 
+    def write_history(self) -> None:
+        """Write the history if the run has a folder; rank 0 does."""
+        if self.folder is not None and self.ranks.first:
+            self.history.write(self.folder / "history.jsonl")
+
     def save(self) -> None:
-        """Write a checkpoint if the run has a folder."""
+        """Write a checkpoint if the run has a folder; rank 0 does, and it holds the state of all."""
+        self.divided.average_statistics([average.model for average in self.updater.averages])
         self.saved_at = time.monotonic()
         if self.folder is None:
             return
+        if self.ranks.first:
+            self.write_checkpoint(self.folder / "checkpoint.pt")
+        for callback in self.callbacks:
+            callback.on_saved(self.history)
+
+    def write_checkpoint(self, path: Path) -> None:
+        """Write everything that the next step depends on."""
         now = state_digests(self.method.loss)
         same = {name: digest for name, digest in self.loss_constants.items() if now.get(name) == digest}
         state: dict[str, Any] = {"made_for": self.made_for, "loss_constants": same}
@@ -335,12 +375,18 @@ class _Run:
         state |= {"update": self.updater.state_dict(), "running_metrics": self.running.state_dict()}
         kept = {name: callback.state_dict() for name, callback in _by_name(self.callbacks)}
         state["callbacks"] = {name: each for name, each in kept.items() if each}
-        save_checkpoint(self.folder / "checkpoint.pt", state, self.device)
-        for callback in self.callbacks:
-            callback.on_saved(self.history)
+        save_checkpoint(path, state, self.device)
 
     def resume(self) -> None:
-        """Continue from the checkpoint in the folder, if there is one."""
+        """Continue from the checkpoint in the folder, if there is one, on every rank."""
+        self._resume()
+        self.ranks.check_same(
+            f"{self.epoch}, {self.done}",
+            f"the processes of this run do not see the same checkpoint in {self.folder}; use a folder that "
+            "all machines share",
+        )
+
+    def _resume(self) -> None:
         if self.folder is None or not (state := load_checkpoint(self.folder / "checkpoint.pt", self.device)):
             return
         self._check_identity(state)
@@ -365,11 +411,11 @@ class _Run:
         self.data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
         self.best_weights = state.get("best_weights", [])
         self.history.rows = [current_names(row) for row in state["rows"]]
-        self.history.write(self.folder / "history.jsonl")  # a killed run may have written an epoch more
+        self.write_history()  # a killed run may have written an epoch more
         if self.best_weights:
             self.history.kept = self._best()
         if self.done == 0 and self.history.rows:
-            self.finished = self.epoch == self.epochs or self.asked_to(Stop.FINISH)
+            self.finished = self.epoch == self.epochs or self.ranks.any([self.asked_to(Stop.FINISH)])[0]
 
     def _best(self) -> dict[str, Any] | None:
         return best_epoch(self.history.rows, self.data.num_validation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import re
 from abc import ABC, abstractmethod
@@ -21,6 +22,7 @@ from noisylabels.losses.modules import Loss
 from noisylabels.models.output_check import first_logits
 from noisylabels.training.fine_tuning import Body
 from noisylabels.training.settings import OPTIMIZERS, Settings
+from noisylabels.training.sharing import Run
 
 if TYPE_CHECKING:
     from noisylabels.losses.presets import Preset
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 LossFunction = Callable[[Any, Tensor], Tensor]
 """From logits (B, K) and target (B,) to a scalar, or to (B,) where its reduction is "none"; a loss that
 compares views takes a tuple of logits too."""
+
+
+PART, WHOLE = "part", "whole"
+"""Values of `Method.rank_inputs`."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,12 @@ class Method(nn.Module, ABC):
     fitted: ClassVar[bool] = False
     """whether `prepare` fits the model and nothing is trained: the run has one epoch, whatever the setting,
     whose steps only predict"""
+    rank_inputs: ClassVar[str | None] = None
+    """how a run on several processes, each with the whole step but a part of the work of the networks, gives
+    the inputs of a batch. "part": `step` only passes them to `logits`, and has those of this process's rows;
+    "whole": it does more with them, such as mixing, and has all of them; None: one process alone can train.
+    In both cases `logits` returns those of all B examples, and the loss depends on the parameters of networks
+    through `logits` and `divided` only."""
     needs: ClassVar[Mapping[str, str]] = {}
     """inputs by the name of the argument that takes them, each of a kind of `methods.inputs.KINDS`, such as
     "transition": a run estimates them from its noisy data, a call of `fit` has to give them"""
@@ -139,6 +151,7 @@ class Method(nn.Module, ABC):
         self.weights: Tensor | None = None  # (N,), on the device: the loop sets it
         self._per_example: tuple[Any, ...] = ()  # a tuple hides it from state_dict: its state is `loss`'s
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext  # the loop sets it
+        self.sharing: Callable[[Run, Tensor], Tensor] | None = None  # of several processes: the loop sets it
         self.num_classes: int | None = None
         self.epochs: int | None = None  # of the whole run: the loop sets it
         self._checked: set[int] = set()
@@ -216,6 +229,14 @@ class Method(nn.Module, ABC):
 
     def logits(self, inputs: Tensor, network: int = 0) -> Tensor:
         """Return a network's logits (B, K) in float32, computed in the precision of the run."""
+        return self.divided(functools.partial(self.undivided, network=network), inputs)
+
+    def divided(self, run: Run, inputs: Tensor) -> Tensor:
+        """Return `run(inputs)`, (B, D); the processes of a run compute a part of the rows each."""
+        return run(inputs) if self.sharing is None else self.sharing(run, inputs)
+
+    def undivided(self, inputs: Tensor, network: int = 0) -> Tensor:
+        """Return a network's logits in float32 for inputs as they are, in this process alone."""
         model = self.networks[network]
         with self.autocast():
             if self.num_classes is None or network in self._checked:

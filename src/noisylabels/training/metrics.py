@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from noisylabels.data.loader import Batches
+from noisylabels.training.ranks import Ranks
 from noisylabels.training.running_metrics import zero_sum
 
 DEAD_RECALL = 0.01
@@ -81,6 +82,7 @@ def evaluate(
     batches: Batches,
     loss: Callable[[Tensor, Tensor], Tensor],
     autocast: Callable[[], AbstractContextManager[object]],
+    ranks: Ranks | None = None,
 ) -> Evaluation:
     """Return the predictions and the loss of a model on a set.
 
@@ -89,17 +91,20 @@ def evaluate(
         batches: of the set.
         loss: from float32 logits and target to the mean of a batch.
         autocast: the context that `predict` runs in.
+        ranks: the processes that evaluate a part of the batches each; by default this one, all.
     """
-    predicted, labels, finite = [], [], []
-    total = zero_sum(batches.device)
-    for batch in batches:
+    ranks = ranks or Ranks()
+    none = torch.zeros(0, dtype=torch.int64, device=batches.device)
+    predicted, labels = [none], [none]
+    total, infinite = zero_sum(batches.device), zero_sum(batches.device)
+    for batch in batches.epoch(0, *ranks.part(len(batches))):
         with autocast():
             logits = predict(batch.inputs)
         total += loss(logits.float(), batch.target).to(total.dtype) * len(batch.target)
         predicted.append(logits.argmax(1))
         labels.append(batch.target)
-        finite.append(logits.isfinite().all())
-    every = torch.cat(labels).cpu()
-    return Evaluation(
-        torch.cat(predicted).cpu(), every, float(total) / len(every), bool(torch.stack(finite).all())
-    )
+        infinite += ~logits.isfinite().all()
+    ranks.sum(total)
+    ranks.sum(infinite)
+    every, found = (ranks.concatenate(torch.cat(each)).cpu() for each in (labels, predicted))
+    return Evaluation(found, every, float(total) / len(every), not float(infinite))

@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.rng import derive_seed
 from noisylabels.data.loader import Batch
 from noisylabels.training.callbacks import Probe
 from noisylabels.training.method import Method, ParameterGroup, trainable
 from noisylabels.training.optim import IMPLEMENTATION, build_optimizer, check_restored
+from noisylabels.training.ranks import Ranks
 from noisylabels.training.settings import Settings
+from noisylabels.training.sharing import GradientSum, Sharing
 
 
 class Updater:
@@ -29,6 +32,7 @@ class Updater:
         capturable: keep everything that changes between steps in tensors on the device, including the
             learning rates, so that `update` can be recorded (`capture.py`).
         rows: whether the inputs are rows of features; see `build_optimizer`.
+        ranks: the processes that share the run; by default this one alone.
     """
 
     def __init__(
@@ -39,8 +43,11 @@ class Updater:
         *,
         capturable: bool = False,
         rows: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self.method = method
+        self.ranks = ranks or Ranks()
+        self.seed, self.place = settings.seed, 0  # the number of the next update: the loop sets it
         self.clip = settings.clip
         self.l1 = settings.l1
         self.parameters = [trainable([network]) for network in method.networks]
@@ -66,6 +73,8 @@ class Updater:
         self.averages = (
             [Average(network, settings.ema) for network in method.networks] if settings.ema else []
         )
+        divided = self.ranks.several and not method.fitted
+        self.gradients = GradientSum(trainable(method.networks), self.ranks) if divided else None
 
     @property
     def evaluated(self) -> list[nn.Module]:
@@ -99,7 +108,7 @@ class Updater:
 
     def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Update the weights at the current learning rate; return loss and logits."""
-        taken = self.method.step(batch)
+        taken = self._step(batch)
         if not self._checked:
             _check_step(taken, batch, self.method)
             self._checked = True
@@ -113,6 +122,8 @@ class Updater:
         for probe in self.probes:
             probe.before_backward(value, logits, batch, scale)
         self.scaler.scale(value).backward()
+        if self.gradients is not None:
+            self.gradients.finish()
         for probe in self.probes:
             probe.after_backward(scale)
         # a gradient scaler refuses an optimizer none of whose parameters had a gradient in this step
@@ -135,6 +146,22 @@ class Updater:
         for average in self.averages:
             average.update()
         return value.detach(), logits.detach()
+
+    def _step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what the method's step returns, which several processes divide between them."""
+        if self.gradients is None:
+            return self.method.step(batch)
+        seed = derive_seed(self.seed, "model", self.place)
+        self.method.sharing = Sharing(self.ranks, batch.rows, len(batch.target), seed)
+        try:
+            return self.method.step(batch)
+        finally:
+            self.method.sharing = None
+
+    def release(self) -> None:
+        """Leave the networks' parameters as they were."""
+        if self.gradients is not None:
+            self.gradients.remove()
 
     def renew_scaler(self, state: dict[str, Any]) -> None:
         """Replace a gradient scaler that was left in the middle of a step, restoring `state`."""
