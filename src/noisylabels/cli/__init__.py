@@ -1,7 +1,7 @@
 """The command line: one file per verb, without logic of its own.
 
-Exit codes: 0 done; 1 the run failed (training diverged); 2 invalid input, named in one line; 70 an internal
-error; 130 or 143 stopped by a signal (the same command resumes).
+Exit codes: 0 done; 1 the run failed (training diverged), or one of its processes was lost; 2 invalid input,
+named in one line; 70 an internal error; 130 or 143 stopped by a signal (the same command resumes).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from noisylabels.cli.output import complain
     from noisylabels.cli.parser import parse
     from noisylabels.core.checks import InputError
-    from noisylabels.core.interrupt import Interrupted
-    from noisylabels.core.process import discard_output, open_standard_streams
+    from noisylabels.core.interrupt import Interrupted, RankLost
+    from noisylabels.core.process import discard_output, open_standard_streams, world
 
     open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -32,6 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         command = parse(words)
+        if (size := world().size) > 1 and not getattr(command, "several_processes", False):
+            raise InputError(
+                f"{words[0]} runs in one process, and {size} were started; leave out torchrun, between whose "
+                "processes only train divides its work"
+            )
         code = command.run()
         sys.stdout.flush()  # here, where a full disk can be reported
         return code
@@ -53,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as stopped:
         complain(f"{stopped}; run the same command again to resume")
         return 128 + stopped.signal
+    except RankLost as lost:
+        if debug:
+            raise
+        complain(f"{lost}; run the same command again to resume")
+        return 1
     except KeyboardInterrupt:
         complain("stopped")
         return 130

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 
+from noisylabels.core.checks import InputError
 from noisylabels.core.printable import one_printed_line, printable
+from noisylabels.core.process import world
+
+_FIRST_SECONDS = 3.0
 
 
 def say(text: str) -> None:
@@ -20,8 +25,26 @@ def note(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print an error, or why a command stops, as one line on standard error."""
-    print(f"noisylabels: {one_printed_line(text)}", file=sys.stderr)
+    """Print an error, or why a command stops, as one line on standard error, in one of several processes."""
+    if _is_heard():
+        print(f"noisylabels: {one_printed_line(text)}", file=sys.stderr)
+
+
+def _is_heard() -> bool:
+    """Return whether this process, one of those that torchrun started, reports an error to the user."""
+    try:
+        here = world()
+    except InputError:
+        return True
+    if here.size == 1:
+        return True
+    if "torch" in sys.modules:
+        from noisylabels.training.ranks import reports
+
+        return reports()
+    if here.rank > 0:  # torchrun ends all once one has ended, and rank 0 has to report first
+        time.sleep(_FIRST_SECONDS)
+    return here.rank == 0
 
 
 def count_up(what: str, done: int, total: int) -> None:

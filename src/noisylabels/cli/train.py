@@ -6,8 +6,9 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -25,8 +26,11 @@ class Train:
 
     For example:
         noisylabels train digits --noise symmetric:0.4 --loss ce
+        torchrun --nproc-per-node 2 -m noisylabels train digits --loss ce
         noisylabels train --data photos/ --loss nce+rce --epochs 30 --out runs/photos
     """
+
+    several_processes: ClassVar[bool] = True  # each takes part
 
     recipe: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE]")] = None
     """digits, paper, or the path of a TOML file of settings"""
@@ -40,6 +44,8 @@ class Train:
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.experiment import run
+        from noisylabels.experiment.reporter import Silent
+        from noisylabels.training.ranks import joined
 
         # flags skip the checks of a recipe file: tyro checks only types, the dataclass only ranges
         config = load_config(
@@ -47,12 +53,15 @@ class Train:
         )
         keep_freed_memory()
         limit_threads()
-        with TerminalReporter(config.epochs) as reporter:
-            result = run(config, reporter, track=self.track)
-        if result.status == "failed":
-            output.complain(f"{result.message} (recorded in {result.path})")
-            return 1
-        output.say(summary(result))
+        with joined(config.device) as ranks:
+            reporter = TerminalReporter(config.epochs) if ranks.first else nullcontext(Silent())
+            with reporter as shown:
+                result = run(config, shown, track=self.track)
+            if result.status == "failed":
+                output.complain(f"{result.message} (recorded in {result.path})")
+                return 1
+            if ranks.first:
+                output.say(summary(result))
         return 0
 
 

@@ -139,6 +139,7 @@ class Software(TypedDict, total=False):
     processor: str
     cores: int | None
     threads: int
+    processes: int  # that divide the training; missing for one
     gpu: str | None
     kernel: str | None
     chosen: Chosen

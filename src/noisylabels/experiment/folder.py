@@ -17,7 +17,7 @@ from noisylabels.core.config import to_dict
 from noisylabels.core.files import file_digest, remove_file, write_json
 from noisylabels.core.json_text import parse_json
 from noisylabels.core.opening import open_file
-from noisylabels.core.process import processor
+from noisylabels.core.process import processor, world
 from noisylabels.core.schema import REMEDY, checked, read_checked
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
 from noisylabels.experiment.documents import Config, Environment, Result
@@ -239,6 +239,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in packages}
     if (timm := sys.modules.get("timm")) is not None:  # the run's model is timm's
         versions["timm"] = getattr(timm, "__version__", "unknown")
+    here = world()
     return {
         "noisylabels": __version__,
         "python": platform.python_version(),
@@ -247,6 +248,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        **({"processes": here.size} if here.size > 1 else {}),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "kernel": kernel_name(),  # of the losses; kernels differ in rounding
     }

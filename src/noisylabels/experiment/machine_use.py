@@ -76,4 +76,4 @@ def had_machine_alone(environment: Mapping[str, Any]) -> bool:
     if use.get("jobs") != 1 or use.get("load") is None:
         return False
     own = environment.get("cores") if environment.get("gpu") else environment.get("threads")
-    return own is not None and bool(use["load"] <= own + SLACK)
+    return own is not None and bool(use["load"] <= own * environment.get("processes", 1) + SLACK)

@@ -30,6 +30,7 @@ from noisylabels.experiment.sets import corrupted, trained_on
 from noisylabels.experiment.table_recipe import choose_for_table, settled
 from noisylabels.experiment.trackers import Tracker, catch_up, open_trackers
 from noisylabels.experiment.true_labels import kind_of_input, on_true_labels
+from noisylabels.training.divided import check_divisible
 from noisylabels.training.settings import Settings
 from noisylabels.training.weights_file import save_model
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from noisylabels.experiment.method_inputs import MethodData
     from noisylabels.losses.modules import Loss
     from noisylabels.methods.expression import MethodSpec
+    from noisylabels.training.ranks import Ranks
 
 
 def run(
@@ -52,9 +54,12 @@ def run(
     labels.parquet, history.jsonl after every epoch, checkpoint.pt while the run is unfinished,
     model.safetensors, and result.json, written last.
 
+    Each of several processes, as torchrun starts them, calls this: they divide the training, and the first
+    one prepares and writes the folder, which all of them must see.
+
     Args:
         config: the configuration.
-        reporter: receives progress and notes.
+        reporter: receives progress and notes, of the first process alone.
         stop: called after every step; when it returns True the run stops as on a signal.
         track: trackers that receive the history too: tensorboard, mlflow,
             wandb. They are not
@@ -66,9 +71,29 @@ def run(
         Interrupted: SIGINT or SIGTERM arrived, or `stop` returned True; the checkpoint is written, and the
             same call resumes.
     """
+    from noisylabels.training.ranks import Ranks
+
     resolved = resolve(config)
+    ranks = Ranks.of_this_run(resolved.device)
+    with contextlib.ExitStack() as turn:
+        turn.enter_context(ranks.in_turn(stop))
+        if not ranks.first:
+            finished = _finished(resolved, Silent())
+            return finished or _run_alone(resolved, Silent(), (), stop, ranks, turn)
+        return _run_first(resolved, config, reporter or Silent(), stop, track, ranks, turn)
+
+
+def _run_first(
+    resolved: ResolvedRun,
+    config: RunConfig,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+    track: Sequence[str],
+    ranks: Ranks,
+    turn: contextlib.ExitStack,
+) -> RunResult:
+    """Run in the process that writes the folder: the only one, or the first of several."""
     out = resolved.out
-    reporter = reporter or Silent()
     trackers = open_trackers(track, out, reporter.note)
     if (finished := _finished(resolved, reporter)) is not None:
         catch_up(finished, track, reporter)
@@ -82,13 +107,15 @@ def run(
             "the settings of training have no effect"
         )
     resolved.check()  # before reading the data, which may take long
+    if ranks.several:
+        check_divisible(resolved.method.expression, resolved.method.rank_inputs, ranks.size)
     with locked_folder(out, "the run's folder"), contextlib.ExitStack() as stack:
         for tracker in trackers:
             stack.callback(tracker.close)
         # again: another process may have finished it before the lock
         result = _finished(resolved, reporter)
         if result is None:
-            result = _run_alone(resolved, reporter, trackers, stop)
+            result = _run_alone(resolved, reporter, trackers, stop, ranks, turn)
         for tracker in trackers:
             tracker.end(result)
         return result
@@ -163,9 +190,17 @@ def _weighed(criterion: Loss, data: MethodData) -> dict[str, Any]:
 
 
 def _run_alone(
-    resolved: ResolvedRun, reporter: Reporter, trackers: Sequence[Tracker], stop: Callable[[], bool]
+    resolved: ResolvedRun,
+    reporter: Reporter,
+    trackers: Sequence[Tracker],
+    stop: Callable[[], bool],
+    ranks: Ranks,
+    turn: contextlib.ExitStack,
 ) -> RunResult:
-    """Run in a folder that this process has locked."""
+    """Run in a folder that this process, or the first of several, has locked.
+
+    `turn` is closed once this process has prepared what the next ones need.
+    """
     import torch
 
     from noisylabels.core.interrupt import Interrupted, stop_on_signals
@@ -253,12 +288,14 @@ def _run_alone(
     with stop_on_signals() as signals:
         try:
             data = dataclasses.replace(data, stop=lambda: signals() or stop(), folder=out)
+            trained_by = _with_inputs(resolved, data)
+            turn.close()
             history = fit(
                 model,
                 train,
                 test,
                 criterion,
-                method=_with_inputs(resolved, data),
+                method=trained_by,
                 labels=labels if known else None,
                 positions=positions,
                 folder=out,
@@ -283,26 +320,30 @@ def _run_alone(
             raise
         except TrainingDiverged as error:
             history = error.history
-            history.write(out / "history.jsonl")  # missing if no epoch has ended
+            if ranks.first:
+                history.write(out / "history.jsonl")  # missing if no epoch has ended
             result |= {"status": "failed", "message": str(error)}
-    use.write()
-    write_recordings(recorded if history.rows else [], out)
-    if result["status"] == "done":
-        power = (chosen or {}).get("power")
-        result["weights"] = save_model(out / "model.safetensors", model, shape, train, power)
-    result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
-    result |= {"loss": chosen["loss"] if chosen else config.loss, "run_id": resolved.run_id}
-    if result["status"] == "done" and history.kept is not None:
-        result["kept"] = history.kept
-    result |= {"model": shape["name"], "test": {"examples": len(test), "held_out": held_out(train.notes)}}
-    result["train"] = {"examples": count, "inputs": kind_of_input(train)}
-    if result["status"] == "done" and config.data not in DATA:  # a named set's test labels count as true
-        result["test"]["true_labels"] = on_true_labels(model, shape, train, test)
-    result |= {"epochs": len(history), "class_names": train.class_names}
-    for name in ("train_seconds", "eval_seconds"):
-        result[name] = sum(history.column(name)) if history.rows else 0.0
-    if device.type == "cuda":
-        result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
-    write_json(out / "result.json", result)
-    remove_leftovers(out)
-    return read_result(out)
+    with ranks.in_turn():
+        if not ranks.first:
+            return read_result(out)
+        use.write()
+        write_recordings(recorded if history.rows else [], out)
+        if result["status"] == "done":
+            power = (chosen or {}).get("power")
+            result["weights"] = save_model(out / "model.safetensors", model, shape, train, power)
+        result |= {"final": history.rows[-1] if history.rows else None, "noise": noise, "device": str(device)}
+        result |= {"loss": chosen["loss"] if chosen else config.loss, "run_id": resolved.run_id}
+        if result["status"] == "done" and history.kept is not None:
+            result["kept"] = history.kept
+        result |= {"model": shape["name"], "test": {"examples": len(test), "held_out": held_out(train.notes)}}
+        result["train"] = {"examples": count, "inputs": kind_of_input(train)}
+        if result["status"] == "done" and config.data not in DATA:  # a named set's test labels count as true
+            result["test"]["true_labels"] = on_true_labels(model, shape, train, test)
+        result |= {"epochs": len(history), "class_names": train.class_names}
+        for name in ("train_seconds", "eval_seconds"):
+            result[name] = sum(history.column(name)) if history.rows else 0.0
+        if device.type == "cuda":
+            result["peak_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+        write_json(out / "result.json", result)
+        remove_leftovers(out)
+        return read_result(out)

@@ -88,6 +88,11 @@ class MethodSpec:
         """Whether nothing is trained, see `Method.fitted`."""
         return bool(getattr(self.make, "fitted", False))
 
+    @property
+    def rank_inputs(self) -> str | None:
+        """How several processes give it the inputs of a batch, see `Method.rank_inputs`."""
+        return getattr(self.make, "rank_inputs", None)
+
     def model_for(self, model: str) -> str:
         """Return the model of a run: the method's own one, if it has one, in place of another.
 

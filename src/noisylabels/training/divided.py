@@ -16,7 +16,16 @@ from noisylabels.training.ranks import Ranks
 from noisylabels.training.sharing import Sharing
 
 SYNCHRONIZED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-"""Layers that PyTorch's SyncBatchNorm replaces exactly; a class derived from one may compute something else."""
+"""Layers that SyncBatchNorm replaces exactly; a class derived from one may compute something else."""
+
+
+def check_divisible(name: str, rank_inputs: str | None, size: int) -> None:
+    """Raise an `InputError` if a method of this name trains in one process only, see `Method.rank_inputs`."""
+    if rank_inputs is None:
+        raise InputError(
+            f"the method {name} runs in one process, and {size} were started; leave out torchrun, or define "
+            "rank_inputs in a method of your own"
+        )
 
 
 class DividedRun:
@@ -36,11 +45,7 @@ class DividedRun:
         self._replaced: list[tuple[nn.Module, str, nn.Module]] = []
         if not ranks.several:
             return
-        if method.rank_inputs is None:
-            raise InputError(
-                f"the method {method.identity()['method']} trains in one process, and {ranks.size} were "
-                "started; leave out torchrun, or define rank_inputs in a method of your own"
-            )
+        check_divisible(method.identity()["method"], method.rank_inputs, ranks.size)
         for callback in callbacks:
             if type(callback).probe is not Callback.probe:
                 raise InputError(

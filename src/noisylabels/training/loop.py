@@ -163,7 +163,7 @@ class _Run:
         self.made_for = to_dict(use, HOW) | data.identity | {"weights": weighing} | method.identity()
         self.made_for["loss"] = loss_name(method.loss)
         self.ranks.check_same(
-            repr(self.made_for), "the processes of this run were given different data or settings; expected one"
+            repr(self.made_for), "the processes of this run were given different data or settings"
         )
         self.probing = [each for each in self.callbacks if type(each).probe is not Callback.probe]
         begun = _run_start(method, data, use, self.steps, self.epochs, self.note)

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.device import pick_device
 from noisylabels.core.interrupt import Interrupted, RankLost
 from noisylabels.core.process import world
 
@@ -213,11 +214,13 @@ def joined(device: str) -> Iterator[Ranks]:
     if here.size == 1 or dist.is_initialized():
         yield Ranks(here.rank, here.size)
         return
-    gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    if gpu:
-        torch.cuda.set_device(here.local_rank)
+    place = pick_device(device)
+    if place.type not in ("cpu", "cuda"):
+        raise InputError(f"several processes train on CPUs or CUDA GPUs, not on {place}; use --device cpu")
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo")
     except (ValueError, RuntimeError, OSError) as error:
         where = f"{os.environ.get('MASTER_ADDR', '')}:{os.environ.get('MASTER_PORT', '')}"
         raise InputError(
