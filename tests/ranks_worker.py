@@ -24,6 +24,7 @@ import noisylabels as nl
 from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import Interrupted, RankLost
 from noisylabels.data.images import ImageSet, image_set
+from noisylabels.data.loader import Batch
 from noisylabels.methods.expression import MethodSpec, method
 from noisylabels.methods.fit import fit
 from noisylabels.noise.transition import symmetric
@@ -57,11 +58,25 @@ def network(norm: bool = False, dropout: float = 0.0, seed: int = 0) -> nn.Modul
         return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(96, K))
 
 
-def ready(expression: str) -> MethodSpec:
-    """Return a method with the inputs that a run would estimate."""
+class Undivided(nl.Method):
+    """A method of a user's own that does not say how it is divided."""
+
+    def __init__(self, model: nn.Module, loss: Any) -> None:
+        super().__init__([model], loss)
+
+    def step(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss and the logits."""
+        logits = self.logits(batch.inputs)
+        return self.loss(logits, batch.target), logits
+
+
+def ready(expression: str) -> MethodSpec | type[nl.Method]:
+    """Return a method with the inputs that a run would estimate; "one process" is `Undivided`."""
     draw = np.random.default_rng(0)
     audit = np.column_stack([draw.random(N), draw.integers(0, K, N)])
     made = {"transition": symmetric(K, 0.3), "noise_rate": 0.3, "label_quality": audit}
+    if expression == "one process":
+        return Undivided
     spec = method(expression)
     return spec.with_inputs(**{name: made[kind] for name, (kind, _) in spec.needs.items() if kind in made})
 
@@ -71,10 +86,14 @@ def trained(case: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         case: `method`, `loss`, `options` of the loss, `network` with the arguments of `network`, `settings`,
-            `folder`, `stop`: steps after which to pause, `stop_rank`: the only rank that asks to.
+            `folder`, `stop`: steps after which to pause, `stop_rank`: the only rank that asks to, `by_rank`:
+            what a rank has in place of these, `gradient`: run `gradient` instead.
     """
+    if "gradient" in case:
+        return gradient(case["gradient"])
     made: list[nl.Method] = []
     rank = int(os.environ.get("RANK", "0"))
+    case = case | case.get("by_rank", {}).get(str(rank), {})
 
     def make(model: nn.Module, loss: Any) -> nl.Method:
         made.append(ready(case.get("method", "standard"))(model, loss))
@@ -97,6 +116,32 @@ def trained(case: dict[str, Any]) -> dict[str, Any]:
         found["error"] = str(error)
     state = made[0].state_dict() if made else {}
     return found | {"state": {name: value for name, value in state.items() if torch.is_tensor(value)}}
+
+
+def gradient(how: str) -> dict[str, Any]:
+    """Return the gradient of a network that the user has wrapped, for a loss of this library.
+
+    Each rank has the same number of examples of the 12, and the loss is the mean over them.
+    """
+    draw = torch.Generator().manual_seed(1)
+    inputs, target = torch.randn(12, 1, 4, 4, generator=draw), torch.arange(12) % K
+    model, loss = network(), nl.loss("nce+mae")
+    if dist.is_initialized():
+        rank, size = dist.get_rank(), dist.get_world_size()
+        inputs, target = inputs.chunk(size)[rank], target.chunk(size)[rank]
+    if how == "ddp":
+        wrapped = nn.parallel.DistributedDataParallel(model)  # which must live until the gradients are there
+        loss(wrapped(inputs), target).backward()
+    elif how == "fsdp":
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+        loss(model(inputs), target).backward()
+    else:
+        loss(model(inputs), target).backward()
+    grads = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {name: each.full_tensor() if how == "fsdp" else each for name, each in grads.items()}
 
 
 def _options(case: dict[str, Any]) -> dict[str, Any]:
