@@ -1,9 +1,9 @@
-"""Train on several processes, or in this one: the cases of `training/test_ranks.py`, and the program of a rank.
+"""Train in several processes, or in this one: cases of `training/test_ranks.py`, and the program of a rank.
 
     python ranks_worker.py WORK
 
-The rank RANK of WORLD_SIZE finds the others by a file in the folder WORK, trains every case of cases.json there,
-and saves what it ends with.
+The rank RANK of WORLD_SIZE finds the others by a file in the folder WORK, trains every case of cases.json
+there, and saves what it ends with.
 """
 
 from __future__ import annotations
@@ -121,15 +121,22 @@ def trained(case: dict[str, Any]) -> dict[str, Any]:
 def gradient(how: str) -> dict[str, Any]:
     """Return the gradient of a network that the user has wrapped, for a loss of this library.
 
-    Each rank has the same number of examples of the 12, and the loss is the mean over them.
+    Each of two ranks has the same number of examples of the 12, and the loss is the mean over them; "ddp sum"
+    gives the first one 8, and divides the sum of the losses by the global count.
     """
     draw = torch.Generator().manual_seed(1)
     inputs, target = torch.randn(12, 1, 4, 4, generator=draw), torch.arange(12) % K
     model, loss = network(), nl.loss("nce+mae")
     if dist.is_initialized():
         rank, size = dist.get_rank(), dist.get_world_size()
-        inputs, target = inputs.chunk(size)[rank], target.chunk(size)[rank]
-    if how == "ddp":
+        parts = [8, 4] if how == "ddp sum" else 12 // size
+        inputs, target = inputs.split(parts)[rank], target.split(parts)[rank]
+    if how == "ddp sum":
+        total, count = nl.loss("nce+mae", reduction="sum"), torch.tensor(float(len(target)))
+        dist.all_reduce(count)
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        (total(wrapped(inputs), target) * size / count).backward()
+    elif how == "ddp":
         wrapped = nn.parallel.DistributedDataParallel(model)  # which must live until the gradients are there
         loss(wrapped(inputs), target).backward()
     elif how == "fsdp":

@@ -148,6 +148,7 @@ MEASURED = {
     "review": "docs/measured-speed-data.md",
     "rates": "docs/measured-noise-rates.md",
     "realized": "docs/measured-digits.md",
+    "ranks": "docs/many-gpus.md",
     "rows": "docs/measured-speed-training.md",
     "start": "docs/measured-speed-training.md",
     "step": "docs/measured-speed-training.md",
