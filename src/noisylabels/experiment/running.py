@@ -30,7 +30,6 @@ from noisylabels.experiment.sets import corrupted, trained_on
 from noisylabels.experiment.table_recipe import choose_for_table, settled
 from noisylabels.experiment.trackers import Tracker, catch_up, open_trackers
 from noisylabels.experiment.true_labels import kind_of_input, on_true_labels
-from noisylabels.training.divided import check_divisible
 from noisylabels.training.settings import Settings
 from noisylabels.training.weights_file import save_model
 
@@ -93,6 +92,8 @@ def _run_first(
     turn: contextlib.ExitStack,
 ) -> RunResult:
     """Run in the process that writes the folder: the only one, or the first of several."""
+    from noisylabels.training.divided import check_divisible
+
     out = resolved.out
     trackers = open_trackers(track, out, reporter.note)
     if (finished := _finished(resolved, reporter)) is not None:

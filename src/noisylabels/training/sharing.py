@@ -174,7 +174,7 @@ class GradientSum:
             torch._foreach_copy_(grads, [s.view(g.shape) for s, g in zip(sums, grads, strict=True)])
         self._restart()
 
-    def remove(self) -> None:
+    def release(self) -> None:
         """Leave the parameters as they were."""
         for hook in self.hooks:
             hook.remove()

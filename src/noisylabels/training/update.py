@@ -161,7 +161,7 @@ class Updater:
     def release(self) -> None:
         """Leave the networks' parameters as they were."""
         if self.gradients is not None:
-            self.gradients.remove()
+            self.gradients.release()
 
     def renew_scaler(self, state: dict[str, Any]) -> None:
         """Replace a gradient scaler that was left in the middle of a step, restoring `state`."""
