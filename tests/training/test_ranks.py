@@ -348,6 +348,15 @@ def test_a_run_resumes_after_a_kill_and_a_signal_to_one_process_stops_all(tmp_pa
     assert torch.load(out / "checkpoint.pt", weights_only=True)["epoch"] >= kept
 
 
+def test_a_run_that_diverges_fails_in_all_processes_with_one_line(tmp_path):
+    processes = start(tmp_path / "run", *BRIEF, "--loss", "ce", "--lr", "1e30", "--epochs", "2")
+    ends = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [1, 1], ends
+    (line,) = complaints(*(errors for _, errors in ends))
+    assert line.startswith("noisylabels: training diverged in epoch 1, step ")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
+
+
 def test_one_process_prepares_writes_and_reports(tmp_path):
     """What a run chooses and estimates from its data is found in the folder by the others."""
     draw = torch.randn(90, 3, generator=torch.Generator().manual_seed(0)) + 2 * torch.eye(3).repeat(30, 1)
