@@ -109,7 +109,9 @@ def rows_of(examples: Examples) -> np.ndarray:
     >>> rows_of(feature_set([[0.5], [2.0]], [0, 1], ("cat", "dog"))).tolist()
     [[0.5], [2.0]]
     """
-    inputs = examples.inputs
+    from noisylabels.data.pixel_source import in_memory
+
+    inputs = in_memory(examples.inputs, "a classifier on pixels")
     if inputs.ndim == 2:
         features: np.ndarray = inputs.numpy()
         return features

@@ -418,7 +418,9 @@ class _Job:
     def _with_votes(self, found: OutOfFold) -> OutOfFold:
         """Return the predictions with those of the judges that need no training loop."""
         began, K = time.perf_counter(), self.data.num_classes
-        features = self.data.inputs.cpu().numpy()
+        from noisylabels.data.pixel_source import in_memory
+
+        features = in_memory(self.data.inputs, "the judges of features").cpu().numpy()
         ridge, votes = (
             judge(features, found.labels, K).astype(np.float32) for judge in (ridge_probs, neighbor_votes)
         )

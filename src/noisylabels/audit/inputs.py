@@ -268,6 +268,7 @@ def _by_name(
     data: str, labels: object, data_root: str | Path | None, download: bool, asked: dict[str, Any]
 ) -> Subject:
     from noisylabels.data.catalog import DATA
+    from noisylabels.data.formats import is_there
     from noisylabels.experiment import canonical, load_config
     from noisylabels.experiment.config import source_of
 
@@ -277,7 +278,7 @@ def _by_name(
     config = canonical(load_config(None, data=data, data_root=root, **kept))
     source = source_of(config)
     named = source in DATA
-    if not named and not Path(source).exists():
+    if not named and not is_there(Path(source).expanduser()):
         from noisylabels.data.catalog import load
 
         load(source)  # raises the error that explains it

@@ -270,9 +270,11 @@ class Job:
         wanted = order[: max(int(found.flagged.sum()), NEIGHBORED)]
         neighbors = {}
         if examples is not None:
+            from noisylabels.data.features import FeatureSet
+
             points = predicted.points
-            if embedded is not None and getattr(embedded, "embedding", None) is not None:
-                points = embedded.inputs.numpy()  # as similar as they look, not as the models judge them
+            if isinstance(embedded, FeatureSet) and embedded.embedding is not None:
+                points = embedded.features.numpy()  # as similar as they look, not as the models judge them
             if points is None:
                 points = np.asarray(predicted.probs, np.float32)
             neighbors = find_neighbors(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from noisylabels.audit.duplicates import Group, equal_rows, find_duplicates
 from noisylabels.audit.feature_duplicates import similar_images, similar_texts
@@ -14,7 +13,9 @@ from noisylabels.audit.nearest import find_nearest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from noisylabels.data.features import Examples
+    from torch import Tensor
+
+    from noisylabels.data.features import Examples, FeatureSet
 
 FEWEST = 5
 """With fewer examples, distances in feature space have nothing to be compared with."""
@@ -28,14 +29,17 @@ def duplicates_in(examples: Examples, embedded: Examples | None = None) -> list[
         embedded: the same examples as a frozen encoder sees them; None without one.
     """
     from noisylabels.data.features import FeatureSet
+    from noisylabels.data.images import ImageSet
+    from noisylabels.data.pixel_source import in_memory
 
     embedded = examples if embedded is None else embedded
-    features = embedded.inputs.numpy() if getattr(embedded, "embedding", None) is not None else None
-    if features is not None and len(features) < FEWEST:
-        features = None
+    features = None
+    if isinstance(embedded, FeatureSet) and embedded.embedding is not None and len(embedded) >= FEWEST:
+        features = embedded.features.numpy()
     pictures = examples.images
     if pictures is not None:
-        pixels = pictures if isinstance(pictures, torch.Tensor) else pictures.images
+        found = pictures.images if isinstance(pictures, ImageSet) else pictures
+        pixels = in_memory(found, "the search for duplicates")
         similar = None if features is None else similar_images(find_nearest(features), pixels)
         return find_duplicates(pixels, similar)
     assert isinstance(examples, FeatureSet)
@@ -43,12 +47,12 @@ def duplicates_in(examples: Examples, embedded: Examples | None = None) -> list[
     if texts is None and examples.cells is not None:
         texts = examples.cells.free_texts()
     if texts is None:
-        return find_duplicates(examples.inputs)
+        return find_duplicates(examples.features)
     similar = None if features is None else _alike_texts(features, texts, examples)
     return equal_rows(texts, _written(examples), similar)
 
 
-def _alike_texts(features: np.ndarray, texts: Sequence[str], examples: Examples) -> np.ndarray:
+def _alike_texts(features: np.ndarray, texts: Sequence[str], examples: FeatureSet) -> np.ndarray:
     """Return the pairs of rows with similar texts whose other columns are equal, (P, 2)."""
     pairs = similar_texts(find_nearest(features), texts)
     rows = _written(examples).numpy()
@@ -56,7 +60,6 @@ def _alike_texts(features: np.ndarray, texts: Sequence[str], examples: Examples)
     return kept
 
 
-def _written(examples: Examples) -> torch.Tensor:
+def _written(examples: FeatureSet) -> Tensor:
     """Return the features of the columns, without those that an encoder made of texts, (N, D)."""
-    embedded = getattr(examples, "embedding", None) is not None
-    return examples.inputs[:, :0] if embedded else examples.inputs
+    return examples.features[:, :0] if examples.embedding is not None else examples.features

@@ -17,6 +17,7 @@ from torch.nn import functional
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.rng import generator
 from noisylabels.data.feature_noise import FeatureNoise
+from noisylabels.data.resized_crop import draw_windows, resized
 from noisylabels.data.strong import StrongDraws, apply_strong, draw_strong
 
 MAX_CROP = 1024  # more padding than any image needs; a typo must not fill the memory
@@ -29,16 +30,19 @@ class Draws(NamedTuple):
     flip: torch.Tensor  # bool, (n,): mirrored left to right
     shift: torch.Tensor  # int64, (n, 2): first row and column of the window in the padded image
     strong: StrongDraws | None = None  # without strong operations
+    window: torch.Tensor | None = None  # float32, (n, 4): of a resized crop; None without, or once it is done
 
     def at(self, index: torch.Tensor) -> Draws:
         """Return the draws of the examples at `index`, (B,)."""
         strong = None if self.strong is None else self.strong.at(index)
-        return Draws(self.flip.index_select(0, index), self.shift.index_select(0, index), strong)
+        window = None if self.window is None else self.window.index_select(0, index)
+        return Draws(self.flip.index_select(0, index), self.shift.index_select(0, index), strong, window)
 
     def to(self, device: torch.device) -> Draws:
         """Return the draws on `device`."""
         strong = None if self.strong is None else self.strong.to(device)
-        return Draws(self.flip.to(device), self.shift.to(device), strong)
+        window = None if self.window is None else self.window.to(device)
+        return Draws(self.flip.to(device), self.shift.to(device), strong, window)
 
 
 @dataclass(frozen=True)
@@ -53,22 +57,26 @@ class Augment:
         flip: whether images are mirrored.
         rand: random operations per image after that, see `data.strong`.
         cutout: side of the square that is cut out at last, in pixels.
+        resized_crop: the least share of the image's area in a window that is cut out first and resized, in
+            (0, 1), see `data.resized_crop`; 0 for none.
     """
 
     crop: int = 0
     flip: bool = False
     rand: int = 0
     cutout: int = 0
+    resized_crop: float = 0.0
 
     def __bool__(self) -> bool:
-        return self.flip or self.crop > 0 or self._is_strong
+        return self.flip or self.crop > 0 or self.resized_crop > 0 or self._is_strong
 
     @property
     def _is_strong(self) -> bool:
         return self.rand > 0 or self.cutout > 0
 
     def __str__(self) -> str:
-        parts = [f"crop:{self.crop}"] if self.crop else []
+        parts = [f"{RESIZED_CROP}:{self.resized_crop:g}"] if self.resized_crop else []
+        parts += [f"crop:{self.crop}"] if self.crop else []
         parts += ["flip"] if self.flip else []
         parts += [f"{name}:{value}" for name in ("rand", "cutout") if (value := getattr(self, name))]
         return "+".join(parts) or "none"
@@ -91,10 +99,11 @@ class Augment:
         flip = torch.rand(n, generator=stream) < 0.5
         shift = torch.randint(0, 2 * self.crop + 1, (n, 2), generator=stream)
         strong = draw_strong(n, self.rand, seed, epoch, view) if self._is_strong else None
-        return Draws(flip if self.flip else torch.zeros_like(flip), shift, strong)
+        window = draw_windows(n, seed, epoch, view) if self.resized_crop else None
+        return Draws(flip if self.flip else torch.zeros_like(flip), shift, strong, window)
 
     def apply(self, images: torch.Tensor, draws: Draws) -> torch.Tensor:
-        """Crop and flip a batch, then apply strong operations.
+        """Cut out a window, crop and flip a batch, then apply strong operations.
 
         Args:
             images: any dtype, (B, C, H, W); uint8 for strong operations.
@@ -103,6 +112,8 @@ class Augment:
         Returns:
             The same dtype and shape; without a loop over examples or a synchronization.
         """
+        if draws.window is not None:
+            images = resized(images, draws.window, self.resized_crop)
         if self.flip or self.crop:
             images = self._cropped(images, draws)
         return images if draws.strong is None else apply_strong(images, draws.strong, self.cutout)
@@ -123,6 +134,8 @@ class Augment:
 Augmentation = Augment | FeatureNoise
 """Random changes of images, or of rows of features; false if it changes nothing."""
 
+RESIZED_CROP = "resized-crop"
+
 NUMBERS = {
     "crop": ("a padding from 1 to {most} pixels", "crop:4", MAX_CROP),
     "rand": ("a number of operations from 1 to {most}", "rand:2", MAX_RANDOM),
@@ -135,7 +148,17 @@ _DECIMAL = re.compile(r"(\d+\.?\d*|\.\d+)(e-?\d+)?", re.ASCII)
 SHARES = {"noise": (0.0, 100.0), "dropout": (0.0, 1.0)}
 """Parts of the augmentation of features, each with a number between these."""
 
-KNOWN = ("none", "flip", "crop:4", "crop:4+flip", "rand:2", "cutout:16", "noise:0.1", "dropout:0.1")
+KNOWN = (
+    "none",
+    "flip",
+    "crop:4",
+    "crop:4+flip",
+    "resized-crop:0.08+flip",
+    "rand:2",
+    "cutout:16",
+    "noise:0.1",
+    "dropout:0.1",
+)
 
 
 def parse_augment(spec: str) -> Augmentation:
@@ -154,7 +177,7 @@ def parse_augment(spec: str) -> Augmentation:
             features are mixed.
 
     >>> parse_augment("crop:4+flip")
-    Augment(crop=4, flip=True, rand=0, cutout=0)
+    Augment(crop=4, flip=True, rand=0, cutout=0, resized_crop=0.0)
     >>> str(parse_augment("none")), str(parse_augment("dropout:0.1 + noise:0.2"))
     ('none', 'noise:0.2+dropout:0.1')
     """
@@ -162,12 +185,14 @@ def parse_augment(spec: str) -> Augmentation:
     found: dict[str, int | float | bool] = {}
     for part in parts:
         name, colon, value = part.partition(":")
-        if parts.count(part) > 1 or name in found:
+        if parts.count(part) > 1 or name.replace("-", "_") in found:
             raise InputError(f"augmentation {spec!r} names {name!r} twice")
         if name in NUMBERS:
             found[name] = _whole(spec, name, value)
         elif name in SHARES:
-            found[name] = _share(spec, name, value)
+            found[name] = _share(spec, name, value, SHARES[name])
+        elif name == RESIZED_CROP:
+            found["resized_crop"] = _share(spec, name, value, (0.0, 1.0), "0.08")
         elif part == "flip":
             found[name] = True
         elif part != "none" or len(parts) > 1:
@@ -191,13 +216,13 @@ def _whole(spec: str, name: str, value: str) -> int:
     return int(value)
 
 
-def _share(spec: str, name: str, value: str) -> float:
-    low, high = SHARES[name]
+def _share(spec: str, name: str, value: str, between: tuple[float, float], example: str = "0.1") -> float:
+    low, high = between
     number = float(value) if _DECIMAL.fullmatch(value) else -1.0
     if not low < number < high:
         raise InputError(
             f"augmentation {spec!r}: {name} needs a number above {low:g} and below {high:g}, as in "
-            f"'{name}:0.1'"
+            f"'{name}:{example}'"
         )
     return number
 

@@ -7,18 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from noisylabels.core.checks import InputError, check_between, check_choice, did_you_mean
 from noisylabels.core.registry import Registry
 from noisylabels.data import animal10n, builtin, cifar, clothing1m, food101n, idx, webvision
 from noisylabels.data.cache import load_cached
 from noisylabels.data.decode import Progress
-from noisylabels.data.feature_table import TablePlan
 from noisylabels.data.features import Examples
-from noisylabels.data.formats import plan_path
+from noisylabels.data.formats import is_there, plan_path
 from noisylabels.data.images import ImageSet
 from noisylabels.data.object_sets import load_in_memory
 from noisylabels.data.published import ROOT_VARIABLE, Published
-from noisylabels.data.reader import Options, check_no_column
+from noisylabels.data.reader import Options, Plan, check_no_column
 
 MAX_IMAGE_SIZE = 4096
 
@@ -227,11 +228,11 @@ def load(
     if not isinstance(source, (str, os.PathLike)):
         return load_in_memory(source, options)
     path = Path(source).expanduser()
-    if not str(source) or not path.exists():
+    if not str(source) or not is_there(path):
         hint = did_you_mean(str(source), DATA)
         raise InputError(f"{str(source)!r} is neither a file or folder nor a known data set{hint}")
     plan = plan_path(path, options)
-    return plan.load() if isinstance(plan, TablePlan) else load_cached(plan, progress)
+    return load_cached(plan, progress) if isinstance(plan, Plan) else plan.load()
 
 
 def download(name: str, root: str | Path | None = None, progress: Progress | None = None) -> Path:
@@ -264,10 +265,12 @@ def default_augment(source: str | Path | object, examples: Examples) -> str:
         examples: the set that `load` returned.
 
     Returns:
-        The default of a named set; otherwise "crop:4+flip" for color images and "none" for rows of
-        numbers and for gray images, which are often writing that mirroring would distort.
+        The default of a named set; otherwise "crop:4+flip" for color images, "resized-crop:0.08+flip" if they
+        stay in shards, and "none" for rows of numbers and for gray images, which are often writing that
+        mirroring would distort.
     """
     if isinstance(source, str) and source in DATA:
         return DATA[source].augment
-    color = isinstance(examples, ImageSet) and examples.images.shape[1] == 3
-    return "crop:4+flip" if color else "none"
+    if not isinstance(examples, ImageSet) or examples.images.shape[1] != 3:
+        return "none"
+    return "crop:4+flip" if isinstance(examples.images, Tensor) else "resized-crop:0.08+flip"

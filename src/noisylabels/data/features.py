@@ -18,6 +18,7 @@ from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, room_for, subset
+from noisylabels.data.pixel_source import Pixels, in_memory
 
 _BLOCK_ROWS = 2048
 
@@ -320,36 +321,48 @@ def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples
         order = np.argsort(positions.rows)
         place[torch.from_numpy(order)] = torch.arange(len(ids))
         ids, positions = [ids[i] for i in order.tolist()], positions.take(order)
-    shape = (len(ids), *size)
-    values = room_for(shape) if isinstance(first, ImageSet) else torch.empty(shape)
     labels = torch.empty(len(ids), dtype=torch.int64)
+    labels[place] = torch.cat([first.labels, second.labels])
+    if isinstance(first, ImageSet) and isinstance(second, ImageSet):
+        pixels = _joined_pixels(first.images, second.images, place, torch.from_numpy(order))
+        return image_set(pixels, labels, first.class_names, ids, first.name, notes, positions)
+    assert isinstance(first, FeatureSet)
+    assert isinstance(second, FeatureSet)
+    values = torch.empty((len(ids), *size))
+    values[place[: len(first)]], values[place[len(first) :]] = first.features, second.features
+    cells = None if first.cells is None else first.cells.followed_by(second.cells)
+    cells = None if cells is None else cells.take(order)
+    texts: list[str] | None = None
+    images: Examples | None = None
+    if first.texts is not None and second.texts is not None:
+        both = [*first.texts, *second.texts]
+        texts = [both[i] for i in order.tolist()]
+    if first.images is not None and second.images is not None:
+        images = joined(first.images, second.images, by_rows)
+    assert not isinstance(images, FeatureSet)
+    made = dataclasses.replace(
+        first,
+        features=values,
+        labels=labels,
+        ids=ids,
+        notes=notes,
+        arranged="",
+        positions=positions,
+        cells=cells,
+        texts=texts,
+        images=images,
+    )
+    return _with_digest(made)
+
+
+def _joined_pixels(first: Pixels, second: Pixels, place: torch.Tensor, order: torch.Tensor) -> Pixels:
+    """Return the images of two sets; `place` is that of each in the result, and `order` the inverse."""
+    if not (isinstance(first, torch.Tensor) or isinstance(second, torch.Tensor)):
+        return first.followed_by(second).take(order)
+    pixels = room_for((len(order), *first.shape[1:]))
     for part, at in ((first, place[: len(first)]), (second, place[len(first) :])):
-        values[at], labels[at] = part.inputs, part.labels
-    if isinstance(first, FeatureSet) and isinstance(second, FeatureSet):
-        cells = None if first.cells is None else first.cells.followed_by(second.cells)
-        cells = None if cells is None else cells.take(order)
-        texts: list[str] | None = None
-        images: Examples | None = None
-        if first.texts is not None and second.texts is not None:
-            both = [*first.texts, *second.texts]
-            texts = [both[i] for i in order.tolist()]
-        if first.images is not None and second.images is not None:
-            images = joined(first.images, second.images, by_rows)
-        assert not isinstance(images, FeatureSet)
-        made = dataclasses.replace(
-            first,
-            features=values,
-            labels=labels,
-            ids=ids,
-            notes=notes,
-            arranged="",
-            positions=positions,
-            cells=cells,
-            texts=texts,
-            images=images,
-        )
-        return _with_digest(made)
-    return image_set(values, labels, first.class_names, ids, first.name, notes, positions)
+        pixels[at] = in_memory(part, "a set of tensors and of encoded images")
+    return pixels
 
 
 def with_labels(

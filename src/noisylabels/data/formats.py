@@ -21,12 +21,18 @@ from noisylabels.data import (
     idx,
     image_table,
     parquet,
+    shard_files,
+    shards,
     user_data,
     webvision,
 )
 from noisylabels.data.feature_table import TablePlan
 from noisylabels.data.file_sources import names_below
 from noisylabels.data.reader import Options, Plan, check_no_column, check_no_text
+from noisylabels.data.shards import ShardPlan
+
+AnyPlan = Plan | TablePlan | ShardPlan
+"""What a format returns: for images that are decoded into the cache, for rows, or for shards."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Format:
     title: str
     layout: str
     find: Callable[[Path], Path | None]
-    plan: Callable[[Path, Options], Plan | TablePlan]
+    plan: Callable[[Path, Options], AnyPlan]
     columns: bool = False
 
 
@@ -110,6 +116,14 @@ for _row in (
         image_table.plan,
         columns=True,
     ),
+    Format(
+        "shards",
+        "WebDataset shards",
+        shard_files.LAYOUT,
+        _beside_images(shard_files.find),
+        shards.plan,
+        columns=True,
+    ),
     Format("folders", "images, one folder per class", user_data.LAYOUT, user_data.find, user_data.plan),
 ):
     FORMATS.add(_row.name, _row)
@@ -139,7 +153,8 @@ CONVERT = {
     ),
     **dict.fromkeys((".h5", ".hdf5", ".mat"), "not read; save its arrays with numpy.savez(path, X=X, y=y)"),
     **dict.fromkeys(
-        (".zip", ".tar", ".tar.gz", ".tgz"), "an archive, which is not read; unpack it and pass the folder"
+        (".zip", ".tar.gz", ".tgz"),
+        "a compressed archive, which is not read; unpack it and pass the folder, or turn shards into .tar",
     ),
 }
 """Ending of a file that no format reads -> what it is and what to do."""
@@ -161,16 +176,23 @@ def is_table(path: Path) -> bool:
     return False
 
 
-def plan_path(path: Path, options: Options) -> Plan | TablePlan:
+def is_there(path: Path) -> bool:
+    """Return whether a path is a file, a folder, or a pattern of shards."""
+    return path.exists() or shard_files.is_pattern(path)
+
+
+def plan_path(path: Path, options: Options) -> AnyPlan:
     """Return the plan of the first format that recognizes `path`.
 
     Args:
-        path: a file or folder that exists.
+        path: a file or folder that exists, or a pattern of shards.
         options: see `Options`.
 
     Raises:
         InputError: no format recognizes it, or the one that does refuses it.
     """
+    if shard_files.is_pattern(path) and not path.exists():
+        return shards.plan(path, options)
     if not path.is_dir():
         check_file(path)
     for row in FORMATS.values():
@@ -178,7 +200,7 @@ def plan_path(path: Path, options: Options) -> Plan | TablePlan:
             if not row.columns:
                 check_no_column(options, f"{path} ({row.title})")
             plan = row.plan(place, options)
-            if not isinstance(plan, TablePlan):
+            if isinstance(plan, Plan):
                 check_no_text(options, str(path))
             if place == path and row.name in ("features", "parquet") and user_data.holds_class_images(path):
                 plan = dataclasses.replace(plan, notes=(_images_beside(path), *plan.notes))

@@ -20,8 +20,10 @@ from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.core.files import cache_root, make_folder
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.image_arrays import as_bytes
+from noisylabels.data.pixel_source import Pixels, in_memory
 
 _IN_MEMORY_BYTES = 1 << 30
+SAMPLED = 1024  # images of a source whose pixels stand for all in its statistics
 _CHUNK_BYTES = 1 << 24  # memory-mapped sets are processed in pieces of about this size
 
 
@@ -30,7 +32,8 @@ class ImageSet:
     """Images with their labels, checked once on construction.
 
     Args:
-        images: uint8, (N, C, H, W) with C 1 (gray) or 3 (RGB); may be memory-mapped.
+        images: uint8, (N, C, H, W) with C 1 (gray) or 3 (RGB); may be memory-mapped, or a source of images
+            that are decoded when they are needed, see `pixel_source`.
         labels: int64, (N,), 0 <= label < K.
         class_names: the K names; K is at least 2. A class may have no example in this set.
         ids: N names that identify the examples for the user, such as "train/cat/001.jpg" or "train:17".
@@ -44,7 +47,7 @@ class ImageSet:
         InputError: a tensor has another type, shape or length, or a label is outside 0..K-1.
     """
 
-    images: torch.Tensor
+    images: Pixels
     labels: torch.Tensor
     class_names: tuple[str, ...]
     ids: Sequence[str]
@@ -60,7 +63,7 @@ class ImageSet:
         check_positions(len(self.images), self.positions)
 
     @property
-    def inputs(self) -> torch.Tensor:
+    def inputs(self) -> Pixels:
         """The inputs of a model: the images, (N, C, H, W)."""
         return self.images
 
@@ -89,7 +92,8 @@ class ImageSet:
         """Return mean and standard deviation of each channel over all pixels, in units of [0, 1].
 
         They are computed from an integer histogram with exact integer sums, so they are identical on every
-        platform and with any number of threads. A constant channel has the deviation 1, so that normalizing
+        platform and with any number of threads; for a source of images, from 1,024 of them that lie evenly in
+        its order. A constant channel has the deviation 1, so that normalizing
         it gives zeros instead of NaN.
 
         Returns:
@@ -100,7 +104,7 @@ class ImageSet:
         ((0.5,), (0.5,))
         """
         means, deviations = [], []
-        for histogram in _histograms(self.images):
+        for histogram in _histograms(_some(self.images)):
             n = sum(histogram)
             first = sum(value * count for value, count in enumerate(histogram))
             second = sum(value * value * count for value, count in enumerate(histogram))
@@ -111,7 +115,7 @@ class ImageSet:
 
 
 def image_set(
-    images: torch.Tensor | np.ndarray,
+    images: Pixels | np.ndarray,
     labels: torch.Tensor | np.ndarray | Sequence[int],
     class_names: Sequence[str],
     ids: Sequence[str] | None = None,
@@ -122,8 +126,8 @@ def image_set(
     """Return an `ImageSet` of tensors or arrays with its digest.
 
     Args:
-        images: uint8, (N, C, H, W), C 1 or 3. A NumPy array may also be (N, H, W) or (N, H, W, C), and hold
-            bool, wider integers or floats, which are scaled to uint8 with a note.
+        images: uint8, (N, C, H, W), C 1 or 3; or a source of images. A NumPy array may also be (N, H, W) or
+            (N, H, W, C), and hold bool, wider integers or floats, which are scaled to uint8 with a note.
         labels: N integers in 0..K-1.
         class_names: the K names.
         ids: N names of the examples; by default "0", "1", ...
@@ -183,9 +187,8 @@ def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
     ['1']
     """
     at = torch.as_tensor(index, dtype=torch.int64)
-    pixels = room_for((len(at), *images.images.shape[1:]))
     return image_set(
-        torch.index_select(images.images, 0, at, out=pixels),
+        _taken(images.images, at),
         images.labels.index_select(0, at),
         images.class_names,
         [images.ids[i] for i in at.tolist()],
@@ -195,6 +198,12 @@ def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
     )
 
 
+def _taken(images: Pixels, at: torch.Tensor) -> Pixels:
+    if not isinstance(images, torch.Tensor):
+        return images.take(at)
+    return torch.index_select(images, 0, at, out=room_for((len(at), *images.shape[1:])))
+
+
 def replaced(images: ImageSet, places: np.ndarray, foreign: ImageSet) -> ImageSet:
     """Return a set with images of another: at i, image `places[i]` of `foreign`, or for -1 its own.
 
@@ -202,7 +211,7 @@ def replaced(images: ImageSet, places: np.ndarray, foreign: ImageSet) -> ImageSe
     """
     at = torch.as_tensor(places, dtype=torch.int64)
     here = (at >= 0).nonzero().squeeze(1)
-    pixels = images.images.clone()
+    pixels = in_memory(images.images, "noise that replaces images").clone()
     pixels[here] = foreign.images.index_select(0, at[here])
     ids = [
         own if place < 0 else f"{foreign.name}:{foreign.ids[place]}"
@@ -228,23 +237,26 @@ def like(images: ImageSet, other: ImageSet) -> ImageSet:
     channels = other.images.shape[1]
     if images.images.shape[1] == channels:
         return images
+    pixels = in_memory(images.images, "a change of colors")
     if channels == 3:
-        pixels = images.images.expand(-1, 3, -1, -1).contiguous()
+        pixels = pixels.expand(-1, 3, -1, -1).contiguous()
     else:
         luma = torch.tensor([299, 587, 114], dtype=torch.int32).view(3, 1, 1)
         pixels = torch.cat(
-            [
-                ((piece * luma).sum(1, keepdim=True) // 1000).to(torch.uint8)
-                for piece in _pieces(images.images)
-            ]
+            [((piece * luma).sum(1, keepdim=True) // 1000).to(torch.uint8) for piece in _pieces(pixels)]
         )
     return image_set(
         pixels, images.labels, images.class_names, images.ids, images.name, images.notes, images.positions
     )
 
 
-def content_digest(images: torch.Tensor, labels: torch.Tensor, class_names: Sequence[str]) -> str:
-    """Return the sha256 of an image set's content: shape, class names, labels, pixels."""
+def content_digest(images: Pixels, labels: torch.Tensor, class_names: Sequence[str]) -> str:
+    """Return the sha256 of an image set's content: shape, class names, labels, pixels.
+
+    For a source of images, its `content` stands for the pixels.
+    """
+    if not isinstance(images, torch.Tensor):
+        return digest_of(tuple(images.shape), labels.numpy(), class_names, [images.content()])
     pieces = (np.ascontiguousarray(piece.numpy()).data for piece in _pieces(images))
     return digest_of(tuple(images.shape), labels.numpy(), class_names, pieces)
 
@@ -270,6 +282,13 @@ def _pieces(images: torch.Tensor) -> Iterator[torch.Tensor]:
         yield images[start : start + step]
 
 
+def _some(images: Pixels) -> torch.Tensor:
+    if isinstance(images, torch.Tensor):
+        return images
+    at = np.unique(np.linspace(0, len(images) - 1, SAMPLED, dtype=np.int64))
+    return images.index_select(0, torch.from_numpy(at))
+
+
 def _histograms(images: torch.Tensor) -> list[list[int]]:
     """Return the counts of the values of each channel: C lists of 256."""
     channels = images.shape[1]
@@ -290,11 +309,22 @@ def check_class_names(class_names: Sequence[str]) -> None:
         raise InputError(f"the class name {twice[0]!r} occurs twice; give each class its own name")
 
 
-def _check_images(images: torch.Tensor) -> None:
-    if not isinstance(images, torch.Tensor):
+def _check_images(images: Pixels) -> None:
+    if isinstance(images, torch.Tensor):
+        _check_pixels(images)
+    elif not hasattr(images, "index_select"):
         raise InputError(
             f"images are a {type(images).__name__}, expected a torch.Tensor of uint8 (N, C, H, W)"
         )
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise InputError(
+            f"images have the shape {tuple(images.shape)}, expected (N, C, H, W) with 1 or 3 channels"
+        )
+    if math.prod(images.shape) == 0:
+        raise InputError(f"the image set is empty: its shape is {tuple(images.shape)}; add an image")
+
+
+def _check_pixels(images: torch.Tensor) -> None:
     if images.dtype != torch.uint8:
         found = str(images.dtype).removeprefix("torch.")
         if images.is_floating_point() and bool(images.isnan().any()):
@@ -303,12 +333,6 @@ def _check_images(images: torch.Tensor) -> None:
             f"images are {found}, expected uint8 values 0..255; "
             "scale them and convert with .round().clamp(0, 255).to(torch.uint8)"
         )
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise InputError(
-            f"images have the shape {tuple(images.shape)}, expected (N, C, H, W) with 1 or 3 channels"
-        )
-    if images.numel() == 0:
-        raise InputError(f"the image set is empty: its shape is {tuple(images.shape)}; add an image")
 
 
 def check_set_labels(

@@ -7,21 +7,19 @@ resumes from any batch of any epoch without saved generator state.
 
 from __future__ import annotations
 
+import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.rng import generator
-from noisylabels.data.augment import Augmentation, normalize
+from noisylabels.data.augment import Augment, Augmentation, Draws, normalize
+from noisylabels.data.pixel_source import Pixels, Span, Window, gather_ahead, is_resident
 from noisylabels.data.views import check_fits, kinds_of, view_augment
 
-_AHEAD = 8  # batches gathered in advance
-_AHEAD_THREADS = 4  # a disk serves several requests at once
 _BLOCK_NUMBERS = 1 << 23  # numbers that a GPU prepares at once: about twenty batches of 128 images of 32x32
 _BLOCK_ROWS = 2048  # features standardized at once
 _AHEAD_BYTES = 1 << 30  # sets of at least this size: smaller ones stay in the system's cache
@@ -80,7 +78,8 @@ class Batches:
     they stay on the host, and each batch is copied through pinned memory while the GPU computes.
 
     Args:
-        images: uint8, (N, C, H, W), or features, float32 (N, D); may be memory-mapped.
+        images: uint8, (N, C, H, W), or features, float32 (N, D); may be memory-mapped. A source of images
+            decodes each batch ahead of its use, and cuts out resized crops while it decodes.
         labels: int64, (N,).
         batch_size: examples per batch, 1 or more.
         device: the device of the batches.
@@ -113,7 +112,7 @@ class Batches:
 
     def __init__(
         self,
-        images: torch.Tensor,
+        images: Pixels,
         labels: torch.Tensor,
         *,
         batch_size: int,
@@ -147,9 +146,11 @@ class Batches:
         self.device = torch.device(device)
         self.batch_size = batch_size
         check_fits(augment, images.shape[1:])
-        self.resident = _fits(images, self.device)
+        self.resident = is_resident(images, self.device)
         # a second `Batches` of the same images uses these, so that none is moved twice
-        self.inputs = images.to(self.device) if self.resident else images
+        self.inputs: Pixels = images
+        if isinstance(images, torch.Tensor) and self.resident:
+            self.inputs = images.to(self.device)
         # inputs that may not be in memory are gathered in advance
         self._from_disk = not self.resident or (self.device.type == "cpu" and images.nbytes >= _AHEAD_BYTES)
         self._positions = positions
@@ -161,7 +162,7 @@ class Batches:
         self._seed = seed
         last = channels_last and images.ndim == 4
         self._layout = torch.channels_last if last else torch.contiguous_format
-        self._together = _together(self.resident, self.device, batch_size * images[0].numel())
+        self._together = _together(self.resident, self.device, batch_size * math.prod(images.shape[1:]))
         self._ends = _batch_ends(len(positions), batch_size, drop_last=drop_last, merge_single=shuffle)
 
     def __len__(self) -> int:
@@ -205,26 +206,30 @@ class Batches:
     ) -> Iterator[Batch]:
         order = self._positions
         if self._shuffle:
-            order = order[torch.randperm(len(order), generator=generator(self._seed, "order", epoch))]
-        draws = [
-            None if augment is None else augment.draw(len(self.inputs), self._seed, epoch, k).to(self.device)
+            order = self._shuffled(order, generator(self._seed, "order", epoch))
+        drawn = [
+            None if augment is None else augment.draw(len(self.inputs), self._seed, epoch, k)
             for k, augment in enumerate(self._augments)
         ]
-        here = order.to(self.device)
         spans = list(zip([0, *self._ends[:-1]], self._ends, strict=True))[start:stop]
         held = [rows(end - begin) if rows else (0, end - begin) for begin, end in spans]
         own = [(begin + low, begin + high) for (begin, _), (low, high) in zip(spans, held, strict=True)]
-        gathered = self._ahead(order, own) if self._from_disk else None
+        gathered = self._gathered(order, own, drawn)
+        draws = [None if draw is None else draw.to(self.device) for draw in drawn]
+        here = order.to(self.device)
         for i in range(0, len(spans), self._together):
             block, parts = spans[i : i + self._together], held[i : i + self._together]
             first, last = block[0][0], block[-1][1]
             index = here[first:last]
-            shown = torch.cat([here[a:b] for a, b in own[i : i + self._together]]) if rows else index
+            index_here = torch.cat([here[a:b] for a, b in own[i : i + self._together]]) if rows else index
             if gathered is None:
-                pixels = self.inputs.index_select(0, shown)
+                shown = [self.inputs.index_select(0, index_here)] * len(draws)
             else:
-                pixels = next(gathered).to(self.device, non_blocking=True)
-            views = [self._prepare(pixels, shown, *each) for each in zip(self._augments, draws, strict=True)]
+                shown = [pixels.to(self.device, non_blocking=True) for pixels in next(gathered)]
+            views = [
+                self._prepare(pixels, index_here, augment, draw)
+                for pixels, augment, draw in zip(shown, self._augments, draws, strict=True)
+            ]
             target = self._labels.index_select(0, index)
             at = 0
             for (begin, end), (low, high) in zip(block, parts, strict=True):
@@ -235,23 +240,33 @@ class Batches:
                     one, target[part], index[part], epoch, tuple(others), (low, high) if rows else None
                 )
 
-    def _ahead(self, order: torch.Tensor, spans: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
-        """Yield the pixels of the batches, gathered by threads while earlier batches are in use."""
+    def _shuffled(self, positions: torch.Tensor, stream: torch.Generator) -> torch.Tensor:
+        if isinstance(self.inputs, torch.Tensor):
+            return positions[torch.randperm(len(positions), generator=stream)]
+        return self.inputs.shuffled(positions, stream)
 
-        def gather(begin: int, end: int) -> torch.Tensor:
-            pixels = self.inputs.index_select(0, order[begin:end])
-            return pixels if self.device.type == "cpu" else pixels.pin_memory()
+    def _gathered(
+        self, order: torch.Tensor, spans: Sequence[Span], drawn: list[Any]
+    ) -> Iterator[list[torch.Tensor]] | None:
+        """Return an iterator over the pixels of each view of each batch; None for inputs on the device.
 
-        pool = ThreadPoolExecutor(_AHEAD_THREADS)
-        try:
-            waiting = deque(pool.submit(gather, *span) for span in spans[:_AHEAD])
-            for span in [*spans[_AHEAD:], *[None] * len(waiting)]:
-                pixels = waiting.popleft().result()
-                if span is not None:
-                    waiting.append(pool.submit(gather, *span))
-                yield pixels
-        finally:  # an epoch that ends early waits only for the batches being gathered
-            pool.shutdown(cancel_futures=True)
+        A source of images cuts out resized crops itself, whose draws are then removed from `drawn`.
+        """
+        pin = self.device.type != "cpu"
+        if not isinstance(self.inputs, torch.Tensor):
+            windows = [
+                Window(draw.window, augment.resized_crop)
+                if isinstance(augment, Augment) and draw.window is not None
+                else None
+                for augment, draw in zip(self._augments, drawn, strict=True)
+            ]
+            drawn[:] = [draw._replace(window=None) if isinstance(draw, Draws) else draw for draw in drawn]
+            batches = self.inputs.read(order, spans, windows)
+            return ([each.pin_memory() for each in batch] for batch in batches) if pin else batches
+        if not self._from_disk:
+            return None
+        views = len(self._augments)
+        return ([pixels] * views for pixels in gather_ahead(self.inputs, order, spans, pin))
 
     def _prepare(
         self,
@@ -295,7 +310,7 @@ def standardized(
     tensor([[-1.],
             [ 1.]])
     """
-    if features.nbytes >= _AHEAD_BYTES or not _fits(features, device):
+    if features.nbytes >= _AHEAD_BYTES or not is_resident(features, device):
         return None
     scale = _scale(mean, std, device)
     kept = torch.empty(features.shape, dtype=dtype, device=device)
@@ -311,7 +326,7 @@ def _scale(
     return first, second
 
 
-def _check_scale(images: torch.Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+def _check_scale(images: Pixels, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
     if mean is None or std is None:
         if mean is not std or images.ndim != 2:
             raise InputError("mean or std is missing, expected both; only standardized features need none")
@@ -322,7 +337,7 @@ def _check_scale(images: torch.Tensor, mean: Sequence[float] | None, std: Sequen
         )
 
 
-def evaluation_batch_size(images: torch.Tensor) -> int:
+def evaluation_batch_size(images: Pixels) -> int:
     """Return the batch size for prediction on images (N, C, H, W) or features (N, D).
 
     It is 500 for images up to 32x32 and smaller for larger images, so that a batch stays at half a million
@@ -331,13 +346,6 @@ def evaluation_batch_size(images: torch.Tensor) -> int:
     if images.ndim == 2:
         return max(1, min(8192, 2**19 // images.shape[1]))
     return max(1, min(500, 2**19 // (images.shape[2] * images.shape[3])))
-
-
-def _fits(images: torch.Tensor, device: torch.device) -> bool:
-    if device.type != "cuda" or images.device.type == "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return images.nbytes <= free // 2
 
 
 def _together(resident: bool, device: torch.device, numbers: int) -> int:

@@ -72,6 +72,6 @@ def check_fits(augment: Augmentation | None, shape: Sequence[int]) -> None:
         )
     if len(shape) == 3 and isinstance(augment, FeatureNoise):
         raise InputError(
-            f"the augmentation {augment} is for features; for images use flip, crop, rand and cutout, as in "
-            "'crop:4+flip'"
+            f"the augmentation {augment} is for features; for images use flip, crop, resized-crop, rand and "
+            "cutout, as in 'crop:4+flip'"
         )

@@ -16,6 +16,7 @@ from noisylabels.core.surrogates import whole_text
 from noisylabels.data.decode import Progress
 from noisylabels.data.features import Examples, FeatureSet, embedded
 from noisylabels.data.images import ImageSet
+from noisylabels.data.pixel_source import Pixels
 from noisylabels.encoders.catalog import chosen_for, find_encoder, parse_features, row_of, side_of
 from noisylabels.encoders.embedding_files import embedding_identity, is_embedding_file, read_embeddings
 from noisylabels.encoders.encoder import IMAGES, FrozenEncoder
@@ -97,7 +98,7 @@ def encoder_for(
     if encoder.of == IMAGES:
         note(f"images are encoded with {encoder.identity['name']}, which stays frozen")
     found = _content(train, encoder)
-    return encoder if isinstance(found, Tensor) else encoder.fitted(found)
+    return encoder.fitted(found) if isinstance(found, Sequence) else encoder
 
 
 def embed_set(
@@ -115,7 +116,7 @@ def embed_set(
     return embedded(part, features, encoder.identity, fitted=encoder.state())
 
 
-def _content(part: Examples, encoder: FrozenEncoder) -> Tensor | Sequence[str]:
+def _content(part: Examples, encoder: FrozenEncoder) -> Pixels | Sequence[str]:
     """Return what the encoder takes of a set: images or texts."""
     check_content(encoder.name, encoder.of, content_of(part), part.name)
     if isinstance(part, ImageSet):
@@ -125,7 +126,7 @@ def _content(part: Examples, encoder: FrozenEncoder) -> Tensor | Sequence[str]:
 
 
 def encode(
-    content: Tensor | Sequence[str],
+    content: Pixels | Sequence[str],
     encoder: FrozenEncoder,
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda _: None,
@@ -135,7 +136,7 @@ def encode(
     Equal examples are computed once. Values are rounded to half precision, as the store keeps them.
 
     Args:
-        content: images, uint8 (N, C, H, W), or N texts.
+        content: images, uint8 (N, C, H, W), or a source of them; or N texts.
         encoder: the encoder.
         progress: called with ("embedding ...", done, total).
         note: receives lines that the user should read.
@@ -165,19 +166,19 @@ def encode(
     return features
 
 
-def _order(content: Tensor | Sequence[str], places: np.ndarray) -> np.ndarray:
+def _order(content: Pixels | Sequence[str], places: np.ndarray) -> np.ndarray:
     """Return the order in which to encode the examples at `places`, (n,).
 
     Images in the order of the memory-mapped file; texts by length, since those of one batch are padded to the
     longest, the longest first, so that the time left is not underestimated.
     """
-    if isinstance(content, Tensor):
+    if not isinstance(content, Sequence):
         return np.argsort(places)
     return np.argsort([-len(content[i]) for i in places.tolist()], kind="stable")
 
 
 def _computed(
-    content: Tensor | Sequence[str],
+    content: Pixels | Sequence[str],
     places: np.ndarray,
     hashes: np.ndarray,
     encoder: FrozenEncoder,
@@ -210,8 +211,8 @@ def _computed(
     return torch.cat(made)
 
 
-def _batch(content: Tensor | Sequence[str], at: np.ndarray) -> Tensor | list[str]:
-    if isinstance(content, Tensor):
+def _batch(content: Pixels | Sequence[str], at: np.ndarray) -> Tensor | list[str]:
+    if not isinstance(content, Sequence):
         return content.index_select(0, torch.from_numpy(at))
     return [content[i] for i in at.tolist()]
 

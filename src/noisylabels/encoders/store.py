@@ -23,6 +23,7 @@ from torch import Tensor
 
 from noisylabels.core.files import atomic_replace, cache_root, make_folder, remove_file, write_json
 from noisylabels.core.opening import check_regular
+from noisylabels.data.pixel_source import Pixels
 from noisylabels.encoders.encoder import FrozenEncoder, key_of
 
 HASH_BYTES = 16
@@ -32,21 +33,22 @@ MOST_SEGMENTS = 16
 _BLOCK = 512  # images hashed at once by a thread
 
 
-def content_hashes(examples: Tensor | Sequence[str]) -> np.ndarray:
+def content_hashes(examples: Pixels | Sequence[str]) -> np.ndarray:
     """Return a hash of the content of each example, uint8 (N, 16).
 
     Args:
-        examples: images, uint8 (N, C, H, W), or N texts.
+        examples: images, uint8 (N, C, H, W), or a source of them, which decodes all; or N texts.
     """
     made = np.empty((len(examples), HASH_BYTES), np.uint8)
-    if not isinstance(examples, Tensor):
+    if isinstance(examples, Sequence):
         for i, text in enumerate(examples):
             made[i] = _hash(text.encode("utf-8", "surrogatepass"))
         return made
     head = str(tuple(examples.shape[1:])).encode()
 
     def fill(start: int) -> None:
-        block = np.ascontiguousarray(examples[start : start + _BLOCK].numpy())
+        rows = torch.arange(start, min(start + _BLOCK, len(examples)))
+        block = np.ascontiguousarray(examples.index_select(0, rows).numpy())
         for i, image in enumerate(block):
             made[start + i] = _hash(image.data, head)
 

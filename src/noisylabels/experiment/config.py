@@ -152,11 +152,12 @@ _FROM_PIXELS = {"features", "model", "width", "augment"}
 def source_of(config: RunConfig) -> str:
     """Return the name or path of a configuration's data; a path may be relative to the data root."""
     from noisylabels.data.catalog import DATA
+    from noisylabels.data.formats import is_there
 
     if config.data in DATA or config.data_root is None:
         return config.data
     below = Path(config.data_root).expanduser() / config.data
-    return str(below) if below.exists() else config.data
+    return str(below) if is_there(below) else config.data
 
 
 def is_table(config: RunConfig) -> bool:
@@ -177,8 +178,9 @@ def has_texts(config: RunConfig) -> bool:
 def is_own(config: RunConfig) -> bool:
     """Return whether the data of a configuration are the user's own, and no named data set."""
     from noisylabels.data.catalog import DATA
+    from noisylabels.data.formats import is_there
 
-    return config.data not in DATA and Path(source_of(config)).expanduser().exists()
+    return config.data not in DATA and is_there(Path(source_of(config)).expanduser())
 
 
 def _recipe_file(recipe: str) -> Path:

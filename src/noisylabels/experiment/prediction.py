@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from noisylabels.data.decode import Progress
     from noisylabels.data.encoding import Encoder
+    from noisylabels.data.pixel_source import Pixels
     from noisylabels.encoders.encoder import FrozenEncoder
 
 
@@ -182,8 +183,8 @@ def _difference(network: nn.Module, weights: dict[str, Tensor]) -> str:
     return f"it has {missing}, which the trained one lacks" if missing else ""
 
 
-def predict(trained: Trained, images: Tensor) -> Tensor:
-    """Return class probabilities (N, K) float32 on the CPU for uint8 images (N, C, H, W).
+def predict(trained: Trained, images: Pixels) -> Tensor:
+    """Return class probabilities (N, K) float32 on the CPU for uint8 images (N, C, H, W) or a source of them.
 
     For a model trained on a table, `images` are encoded rows, float32 (N, D). If the run compared its
     candidates on held-out rows, as runs on features do, the probabilities are calibrated for the label noise:
@@ -198,6 +199,7 @@ def predict(trained: Trained, images: Tensor) -> Tensor:
     from noisylabels.core.device import first_tensor
     from noisylabels.data.augment import normalize
     from noisylabels.data.loader import evaluation_batch_size
+    from noisylabels.data.pixel_source import pieces
 
     wanted = (trained.shape["channels"], *trained.shape["image_size"])
     columns = len(trained.mean)
@@ -215,7 +217,7 @@ def predict(trained: Trained, images: Tensor) -> Tensor:
     device = first_tensor(trained.model).device
     parts = []
     with torch.inference_mode():
-        for batch in images.split(evaluation_batch_size(images)):
+        for batch in pieces(images, evaluation_batch_size(images)):
             logits = trained.model(normalize(batch.to(device), trained.mean, trained.std))
             parts.append((trained.power * logits.float()).softmax(1).cpu())
     return torch.cat(parts)

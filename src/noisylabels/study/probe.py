@@ -156,7 +156,9 @@ def shape_of(config: RunConfig) -> Shape:
 
 def embedding_seconds(encoder: FrozenEncoder, data: Shape) -> float:
     """Return the seconds to embed all examples, from the second of two batches of random images."""
-    batch = random_set(data, encoder.batch_size).inputs
+    from noisylabels.data.pixel_source import in_memory
+
+    batch = in_memory(random_set(data, encoder.batch_size).inputs, "the estimate")
     encoder.encode(batch)
     began = time.perf_counter()
     encoder.encode(batch)
@@ -242,7 +244,8 @@ def example_seconds(model: Any, data: Examples, config: RunConfig) -> float:
     from noisylabels.data.loader import evaluation_batch_size
 
     device = first_tensor(model).device
-    inputs = data.inputs[: evaluation_batch_size(data.inputs)].to(device).float()
+    few = torch.arange(min(len(data), evaluation_batch_size(data.inputs)))
+    inputs = data.inputs.index_select(0, few).to(device).float()
     if config.channels_last and inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(config.precision)

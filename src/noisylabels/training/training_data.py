@@ -14,8 +14,9 @@ from torch import Tensor
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.augment import parse_augment
-from noisylabels.data.features import Examples
+from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.loader import Batches, evaluation_batch_size, standardized
+from noisylabels.data.pixel_source import Pixels
 from noisylabels.data.split import validation_split
 from noisylabels.models.normalization import Normalization
 from noisylabels.noise.labels import NoisyLabels
@@ -124,7 +125,7 @@ def _inputs(
     use: Settings,
     device: torch.device,
     normalization: Normalization | None,
-) -> tuple[Tensor, Tensor | None, Scale]:
+) -> tuple[Pixels, Pixels | None, Scale]:
     """Return the inputs of both sets, and how batches of them are normalized.
 
     Features are standardized here, once, and kept in the precision of the network; images, which are
@@ -133,10 +134,10 @@ def _inputs(
     # of the whole training set: they depend on no label, and a saved model is independent of the split
     mean, std = normalization or train.mean_std()
     rest = test.inputs if test is not None else None
-    if train.inputs.ndim == 2:
+    if isinstance(train, FeatureSet):
         prepare = partial(standardized, mean=mean, std=std, device=device, dtype=use.dtype)
-        kept = prepare(train.inputs)
-        tested = prepare(rest) if rest is not None else None
+        kept = prepare(train.features)
+        tested = prepare(test.features) if isinstance(test, FeatureSet) else None
         if kept is not None and (rest is None or tested is not None):
             return kept, tested, (None, None)
     return train.inputs, rest, (mean, std)

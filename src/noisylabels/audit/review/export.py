@@ -63,6 +63,7 @@ def export(
     from noisylabels.audit.review.forms import Source, writer_for
     from noisylabels.data.formats import plan_path
     from noisylabels.data.reader import Options, Plan
+    from noisylabels.data.shards import ShardPlan
 
     summary = session.audit.summary
     column, key = summary.get("label_column"), summary.get("id_column")
@@ -70,7 +71,9 @@ def export(
         summary.get("image_size"), summary.get("bad_images") or "fail", label_column=column, id_column=key
     )
     plan = plan_path(source, options)
-    reader = str(plan.options.get("reader", "")) if isinstance(plan, Plan) else "features"
+    reader = "shards" if isinstance(plan, ShardPlan) else "features"
+    if isinstance(plan, Plan):
+        reader = str(plan.options.get("reader", ""))
     write = writer_for(reader, plan.root)
     if write is None:
         raise InputError(
