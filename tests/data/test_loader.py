@@ -183,8 +183,8 @@ def test_a_large_set_stays_on_the_host(monkeypatch):
     images = torch.zeros(10, 1, 10, 10, dtype=torch.uint8)
     for free, resident in ((2001, True), (2000, True), (1999, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**6))
-        assert loader._fits(images, torch.device("cuda")) is resident
-    assert loader._fits(images, torch.device("cpu"))
+        assert loader.is_resident(images, torch.device("cuda")) is resident
+    assert loader.is_resident(images, torch.device("cpu"))
 
 
 def test_how_many_batches_are_prepared_at_once():
@@ -209,7 +209,7 @@ def test_batches_prepared_together_are_the_same(together, start):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("fits", [True, False])
 def test_a_gpu_sees_the_same_batches_without_synchronizing(monkeypatch, fits):
-    monkeypatch.setattr(loader, "_fits", lambda images, device: fits or device.type == "cpu")
+    monkeypatch.setattr(loader, "is_resident", lambda images, device: fits or device.type == "cpu")
     walk = make(device="cuda").epoch(1)
     first = next(walk)  # the epoch's draws are moved here, once
     torch.cuda.set_sync_debug_mode("error")

@@ -154,7 +154,7 @@ CONVERT = {
     **dict.fromkeys((".h5", ".hdf5", ".mat"), "not read; save its arrays with numpy.savez(path, X=X, y=y)"),
     **dict.fromkeys(
         (".zip", ".tar.gz", ".tgz"),
-        "a compressed archive, which is not read; unpack it and pass the folder, or turn shards into .tar",
+        "an archive, which is not read; unpack it and pass the folder, or shards as .tar",
     ),
 }
 """Ending of a file that no format reads -> what it is and what to do."""

@@ -61,7 +61,9 @@ def _expanded(name: str, pattern: str) -> Iterator[str]:
         raise InputError(
             f"{pattern!r} has the range {first[0]}, expected one that ascends, by up to {_MOST:,} shards"
         )
-    width = max(len(first[1]), len(first[2])) if first[1].startswith("0") or first[2].startswith("0") else 0
+    ends = first[1], first[2]
+    padded = any(len(end) > 1 and end.startswith("0") for end in ends)
+    width = max(map(len, ends)) if padded else 0
     for number in range(low, high + 1):
         yield f"{before}{number:0{width}d}{after}"
 
@@ -77,7 +79,7 @@ def shards_of(path: Path) -> dict[str, list[Path]]:
     """Return split -> shards in order; the validation part stands for a missing test part.
 
     The split is a word of the shard's name or that of its folder, such as `imagenet-train-0001.tar`; shards
-    without such a word are for training.
+    without such a word are for training, and so are all if they have the same.
 
     Args:
         path: a shard, a folder of shards, or a pattern.
@@ -101,6 +103,8 @@ def shards_of(path: Path) -> dict[str, list[Path]]:
     parts: dict[str, list[Path]] = {}
     for each in paths:
         parts.setdefault(_split(each, path), []).append(each)
+    if len(parts) == 1:
+        return {TRAIN: paths}
     if TRAIN not in parts:
         raise InputError(
             f"{path} has shards for {' and '.join(sorted(parts))}, but none for training; rename them, such "
@@ -112,7 +116,7 @@ def shards_of(path: Path) -> dict[str, list[Path]]:
 
 def _split(shard: Path, source: Path) -> str:
     """Return the split that a shard's name, or that of its folder below the source, means."""
-    folder = [shard.parent.name] if shard.parent != source and not is_pattern(source) else []
+    folder = [shard.parent.name] if shard.parent.parent == source else []
     for name in (shard.name[: -len(SUFFIX)], *folder):
         words = _WORDS.split(name)
         if (found := split_of(name) or next(filter(None, map(split_of, words)), None)) is not None:
