@@ -73,6 +73,32 @@ def read_bytes(path: Location, most_bytes: int = TEXT_BYTES) -> bytes:
     return content
 
 
+def read_status(path: Location, most_bytes: int) -> tuple[bytes, os.stat_result]:
+    """Return the content and the status of a regular file, in half the time of `read_bytes`.
+
+    For a great many small files, whose calls of the system take longer than their content.
+
+    Raises:
+        OSError: as for `read_bytes`, or the file became shorter meanwhile.
+    """
+    check_regular(path)  # before it is opened: opening acts on some devices
+    descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+    try:
+        found = os.fstat(descriptor)
+        _check_mode(found.st_mode, path)
+        check_size(path, found.st_size, most_bytes)
+        if not found.st_size:  # empty, or of the system
+            return read_bytes(path, most_bytes), found
+        content = os.read(descriptor, found.st_size)
+        while len(content) < found.st_size and (more := os.read(descriptor, found.st_size - len(content))):
+            content += more
+    finally:
+        os.close(descriptor)
+    if len(content) < found.st_size:
+        raise OSError(errno.EIO, "it became shorter while it was read", str(path))
+    return content, found
+
+
 def check_size(path: Location, size: int, most_bytes: int) -> None:
     """Raise an `OSError` if a file is larger than its kind may be."""
     if size > most_bytes:

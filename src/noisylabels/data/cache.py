@@ -99,7 +99,7 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
                 _store(entry, plan.start())
         except OSError as error:  # of the cache; readers raise InputError for those of the source
             return _in_memory(plan, f"{error.strerror or error}: {cache_root()}")
-        found, _ = _opened(entry, plan, None)
+        found = _open(entry, plan)  # its digests were just computed from what was written
         if found and damaged:
             train = found[0]
             note = f"the stored images in {entry} were damaged, and were decoded again"

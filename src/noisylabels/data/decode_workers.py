@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from noisylabels.core.files import atomic_replace
-from noisylabels.core.opening import IMAGE_BYTES, open_file, open_in_place, read_bytes
+from noisylabels.core.opening import IMAGE_BYTES, open_file, open_in_place, read_status
 from noisylabels.data.image_decoding import failure_reason, read_both
-from noisylabels.data.pixel_range import Peaks, White
+from noisylabels.data.pixel_range import NONE, Peaks, White
 
 UNREADABLE = b"\0" * 32  # in place of the digest of a file that cannot be read
 FACTS = np.dtype([("size", "<i8"), ("time", "<i8"), ("digest", "u1", 32)])
@@ -121,8 +121,10 @@ class Died(RuntimeError):  # noqa: N818  a state of the process rather than of t
 
 def main() -> None:
     """Decode the chunks that the lines of standard input name, until the input ends."""
+    import gc
     import signal
 
+    gc.freeze()  # modules need no further inspection; images do
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not mix with the answers
@@ -161,7 +163,8 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
             sizes.add((header.width, header.height))
             gray = gray and header.gray
             paged += header.pages > 1
-            peaks = peaks.joined(header.peaks)
+            if header.peaks is not NONE:
+                peaks = peaks.joined(header.peaks)
             if isinstance(found, Exception):
                 raise found
             pixels[place] = found
@@ -187,8 +190,8 @@ def read_file(path: str) -> tuple[bytes, tuple[int, int]]:
     Raises:
         OSError: it cannot be read.
     """
-    found = os.stat(path)
-    return read_bytes(path, IMAGE_BYTES), (found.st_size, found.st_mtime_ns)
+    content, found = read_status(path, IMAGE_BYTES)
+    return content, (found.st_size, found.st_mtime_ns)
 
 
 def names_digest(names: Sequence[str]) -> str:

@@ -59,6 +59,10 @@ class Peaks(NamedTuple):
         return notes
 
 
+NONE = Peaks()
+"""Those of images of 8 bits, one object for all."""
+
+
 class White(NamedTuple):
     """The values that become 255."""
 
