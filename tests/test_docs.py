@@ -146,6 +146,7 @@ MEASURED = {
     "linear": "docs/measured-speed-losses.md",
     "losses": "docs/measured-speed-losses.md",
     "review": "docs/measured-speed-data.md",
+    "shards": "docs/measured-speed-data.md",
     "rates": "docs/measured-noise-rates.md",
     "realized": "docs/measured-digits.md",
     "ranks": "docs/many-gpus.md",

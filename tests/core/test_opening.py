@@ -413,3 +413,12 @@ def test_checksums_see_every_changed_byte(tmp_path):
         changed.write_bytes(content)
         assert piece_sums(changed) != found
     assert piece_sums(path) == found
+
+
+def test_the_content_and_the_status_of_a_file_are_read_together(tmp_path):
+    place = tmp_path / "a.png"
+    for content in (b"", b"x", b"y" * 100_000):
+        place.write_bytes(content)
+        assert read_file(os.fspath(place)) == (content, (len(content), place.stat().st_mtime_ns))
+    (tmp_path / "link.png").symlink_to(place)
+    assert read_file(os.fspath(tmp_path / "link.png"))[0] == content

@@ -236,6 +236,17 @@ def test_noise_and_training_know_every_example(shards):
     assert history.rows[-1]["memorized"] is not None
 
 
+@pytest.mark.parametrize("noise", ["instance:0.3", "longtail:0.5 | symmetric:0.2"])
+def test_noise_is_that_of_the_same_images_in_memory(shards, noise):
+    train, _ = load(shards)
+    decoded = torch.stack([pixels_of(number) for number in range(24)])
+    resident = nl.image_set(decoded, train.labels, train.class_names, list(train.ids))
+    (one, labels), (other, wanted) = (nl.corrupt_set(each, noise, seed=2) for each in (train, resident))
+    assert labels.given_codes.tolist() == wanted.given_codes.tolist()
+    assert list(one.ids) == list(other.ids)
+    assert torch.equal(one.images.index_select(0, torch.arange(len(one))), other.images)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -127,7 +127,12 @@ class _Part:
         other = isinstance(data, (str, bytes, Mapping)) or getattr(data, "ndim", 1) == 0
         if other or not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")):
             streams = hasattr(kind, "__iter__") and not other
-            hint = "; load a streaming data set completely, without streaming=True" if streams else ""
+            hint = (
+                "; load a streaming data set completely, without streaming=True, or write it into WebDataset "
+                "shards, which are decoded batch by batch"
+                if streams
+                else ""
+            )
             raise InputError(
                 f"the {name} part is a {kind.__name__}, expected a data set with a length and "
                 f"examples that can be indexed{hint}"

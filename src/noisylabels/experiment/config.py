@@ -84,8 +84,9 @@ class RunConfig(Settings, Subject):
     # once. Dataclasses collect fields from the last base first: those of the subject come first.
 
     augment: str = "auto"
-    """random changes of training images: auto (crop:4+flip for color images, else none), or parts joined with
-    +: none, flip, crop:4, rand:2 (random operations), cutout:16; of features: noise:0.1, dropout:0.1"""
+    """random changes of training images: auto (crop:4+flip for color images, resized-crop:0.08+flip for those
+    in shards, else none), or parts joined with +: none, flip, crop:4, resized-crop:0.08 (least share of the
+    area), rand:2 (random operations), cutout:16; of features: noise:0.1, dropout:0.1"""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)

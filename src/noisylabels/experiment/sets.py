@@ -147,7 +147,7 @@ def corrupt_set(
         seed=seed,
         class_names=None if numbered and train.name not in NUMBERED else train.class_names,
         pairs=pairs,
-        images=train.inputs,
+        images=_seen(train, spec),
         ids=train.ids,
         foreign=None if foreign is None else len(foreign),
         others=() if test is None else test.ids,
@@ -162,6 +162,15 @@ def corrupt_set(
     if foreign is not None and labels.foreign is not None and isinstance(train, ImageSet):
         train = replaced(train, labels.foreign, foreign)
     return dataclasses.replace(train, arranged=labels.arrangement) if labels.arrangement else train, labels
+
+
+def _seen(train: Examples, spec: object) -> object:
+    """Return the images or features for noise that depends on them; those in shards are decoded only then."""
+    from noisylabels.data.pixel_source import in_memory
+    from noisylabels.noise.spec import NoiseSpec, kind_of
+
+    needed = isinstance(spec, NoiseSpec) and any(kind_of(stage).needs == "images" for stage in spec.stages)
+    return in_memory(train.inputs, str(spec)) if needed else train.inputs
 
 
 NUMBERED = ("digits", "mnist")

@@ -62,8 +62,8 @@ class Settings:
     clip: float = 0.0
     """maximum norm of the gradient, 0 for no limit (the paper: none mentioned; code of Ma et al. 2020: 5)"""
     augment: str = "none"
-    """random changes of training images, joined with +: none, flip, crop:4, rand:2 (random operations),
-    cutout:16; of features: noise:0.1, dropout:0.1"""
+    """random changes of training images, joined with +: none, flip, crop:4, resized-crop:0.08 (least
+    share of the area), rand:2 (random operations), cutout:16; of features: noise:0.1, dropout:0.1"""
     precision: str = "float32"
     """float32, or autocast in bfloat16 or in float16 with loss scaling (the paper: mixed precision under
     symmetric noise)"""
