@@ -14,13 +14,16 @@ import torch
 from PIL import Image
 
 import noisylabels as nl
+from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.core.checks import InputError
+from noisylabels.data import pixel_source
 from noisylabels.data import shard_index as indexing
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.catalog import load
 from noisylabels.data.encoded_images import EncodedImages
 from noisylabels.data.image_decoding import read_crop
 from noisylabels.data.loader import Batches
+from noisylabels.data.pixel_source import in_memory
 from noisylabels.data.resized_crop import Crop, boxes, draw_windows, resized
 
 SIDE = 12
@@ -312,6 +315,19 @@ def test_a_shard_that_shrinks_during_a_run_is_named(shards):
     place.write_bytes(place.read_bytes()[:600])
     with pytest.raises(InputError, match=r"train-002\.tar, .*\.png: the shard has become shorter"):
         list(batches_of(train.images, train.labels).epoch(0))
+
+
+def test_more_pixels_than_memory_takes_are_refused_or_skipped_with_a_note(shards, monkeypatch):
+    train, _ = load(shards)
+    assert in_memory(train.images, "it").shape == train.images.shape
+    monkeypatch.setattr(pixel_source, "MOST_DECODED_BYTES", 1000)
+    with pytest.raises(InputError, match=r"it needs all 24 images in memory, 0\.0 GiB decoded"):
+        in_memory(train.images, "it")
+    notes: list[str] = []
+    assert duplicates_in(train, None, notes.append) == []
+    assert notes == [
+        "near-duplicates were not searched for: the 24 images in shards would take 0.0 GiB decoded"
+    ]
 
 
 def test_parts_are_joined_and_taken_without_decoding(shards):

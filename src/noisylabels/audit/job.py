@@ -229,7 +229,7 @@ class Job:
             assert examples is not None
             embedded = self._embedded(learnable(examples, source))
             predicted = self._train(embedded, folder)
-        groups = [] if examples is None else duplicates_in(learnable(examples, source), embedded)
+        groups = [] if examples is None else duplicates_in(learnable(examples, source), embedded, self._note)
         kind = "labels" if examples is None else _kind(examples)
         if kind == "features":
             groups = with_same_ids(groups, ids, labels)

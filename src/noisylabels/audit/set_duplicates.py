@@ -11,7 +11,7 @@ from noisylabels.audit.feature_duplicates import similar_images, similar_texts
 from noisylabels.audit.nearest import find_nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -21,16 +21,19 @@ FEWEST = 5
 """With fewer examples, distances in feature space have nothing to be compared with."""
 
 
-def duplicates_in(examples: Examples, embedded: Examples | None = None) -> list[Group]:
+def duplicates_in(
+    examples: Examples, embedded: Examples | None = None, note: Callable[[str], None] = lambda _: None
+) -> list[Group]:
     """Return the groups of near-duplicates of a set, sorted by their first member.
 
     Args:
         examples: images, or rows; rows with free text must have the same one, or nearly.
         embedded: the same examples as a frozen encoder sees them; None without one.
+        note: receives a line if images in shards are too many to be compared.
     """
     from noisylabels.data.features import FeatureSet
     from noisylabels.data.images import ImageSet
-    from noisylabels.data.pixel_source import in_memory
+    from noisylabels.data.pixel_source import fits_memory, in_memory
 
     embedded = examples if embedded is None else embedded
     features = None
@@ -39,6 +42,12 @@ def duplicates_in(examples: Examples, embedded: Examples | None = None) -> list[
     pictures = examples.images
     if pictures is not None:
         found = pictures.images if isinstance(pictures, ImageSet) else pictures
+        if not fits_memory(found):
+            note(
+                f"near-duplicates were not searched for: the {len(found):,} images in shards would take "
+                f"{found.nbytes / 2**30:.1f} GiB decoded"
+            )
+            return []
         pixels = in_memory(found, "the search for duplicates")
         similar = None if features is None else similar_images(find_nearest(features), pixels)
         return find_duplicates(pixels, similar)

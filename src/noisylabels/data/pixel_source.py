@@ -13,7 +13,7 @@ from noisylabels.core.checks import InputError
 
 _AHEAD = 8  # batches gathered in advance
 _AHEAD_THREADS = 4  # a disk serves several requests at once
-_MOST_DECODED_BYTES = 2 << 30  # as much as the cache holds in memory without an image size
+MOST_DECODED_BYTES = 2 << 30  # as much as the cache holds in memory without an image size
 
 Span = tuple[int, int]
 """Where a batch begins and ends in the order of an epoch."""
@@ -95,6 +95,11 @@ def is_resident(images: Pixels, device: torch.device) -> bool:
     return images.nbytes <= free // 2
 
 
+def fits_memory(images: Pixels) -> bool:
+    """Return whether `in_memory` returns the images as a tensor; it refuses a source of more than 2 GiB."""
+    return isinstance(images, torch.Tensor) or images.nbytes <= MOST_DECODED_BYTES
+
+
 def in_memory(images: Pixels, what: str) -> torch.Tensor:
     """Return all images as a tensor, decoding those of a source.
 
@@ -107,10 +112,10 @@ def in_memory(images: Pixels, what: str) -> torch.Tensor:
     """
     if isinstance(images, torch.Tensor):
         return images
-    if images.nbytes > _MOST_DECODED_BYTES:
+    if not fits_memory(images):
         raise InputError(
             f"{what} needs all {len(images):,} images in memory, {images.nbytes / 2**30:.1f} GiB decoded, "
-            f"expected at most {_MOST_DECODED_BYTES >> 30}; use a smaller part or a smaller --image-size "
+            f"expected at most {MOST_DECODED_BYTES >> 30}; use a smaller part or a smaller --image-size "
             "(image_size=), or unpack the shards into class folders, which are cached on disk"
         )
     return images.index_select(0, torch.arange(len(images)))
