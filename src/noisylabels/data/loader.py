@@ -221,13 +221,13 @@ class Batches:
             block, parts = spans[i : i + self._together], held[i : i + self._together]
             first, last = block[0][0], block[-1][1]
             index = here[first:last]
-            index_here = torch.cat([here[a:b] for a, b in own[i : i + self._together]]) if rows else index
+            own_index = torch.cat([here[a:b] for a, b in own[i : i + self._together]]) if rows else index
             if gathered is None:
-                shown = [self.inputs.index_select(0, index_here)] * len(draws)
+                shown = [self.inputs.index_select(0, own_index)] * len(draws)
             else:
                 shown = [pixels.to(self.device, non_blocking=True) for pixels in next(gathered)]
             views = [
-                self._prepare(pixels, index_here, augment, draw)
+                self._prepare(pixels, own_index, augment, draw)
                 for pixels, augment, draw in zip(shown, self._augments, draws, strict=True)
             ]
             target = self._labels.index_select(0, index)
