@@ -44,12 +44,20 @@ dist:
 	rm -rf dist
 	build/venv/bin/python -m build --outdir dist
 
+# For tests/study/test_s3.py, which are skipped without it. The client is what the tests' environment lacks, alone.
+.s3/ready: tests/s3-requirements.txt
+	$(PYTHON) -m venv .s3
+	.s3/bin/python -m pip install --quiet --requirement tests/s3-requirements.txt
+	.s3/bin/python -m pip list --format freeze | grep -E '^(s3fs|aiobotocore|botocore|jmespath|aioitertools|wrapt)==' > .s3/client.txt
+	.s3/bin/python -m pip install --quiet --no-deps --upgrade --target .s3/client --requirement .s3/client.txt
+	touch $@
+
 # Installs both into empty environments and tries them there; some minutes, so no part of `make test`.
 check-dist: dist
 	$(PYTHON) tests/packaging/check_dist.py dist
 
 clean:
-	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/kernels/*.so
+	rm -rf .venv .s3 build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis src/noisylabels/losses/kernels/*.so
 
 # The interpreter is checked first: an old one fails later, and with many lines. Packages are compiled to bytecode on
 # all cores; pip does it on one, for a minute. A file that is none of Python's, such as a template, fails and is no error.

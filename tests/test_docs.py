@@ -153,6 +153,7 @@ MEASURED = {
     "rows": "docs/measured-speed-training.md",
     "start": "docs/measured-speed-training.md",
     "step": "docs/measured-speed-training.md",
+    "store": "docs/measured-speed-data.md",
     "tables": "docs/measured-estimator.md",
     "texts": "docs/measured-texts.md",
     "sums": "docs/large-data.md",

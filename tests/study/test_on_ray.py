@@ -21,6 +21,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.study import on_ray
 from noisylabels.study.grid import from_table
 from noisylabels.study.on_ray import OnRay
+from noisylabels.study.remote import open_store
 from noisylabels.study.scheduling import carry_out_all
 from noisylabels.study.store import Store, left, read_rows
 from study.test_running import Quiet, untimed
@@ -91,21 +92,29 @@ class Disturbed(Quiet):
 @pytest.mark.slow
 @on_linux
 @pytest.mark.cluster
-def test_lost_nodes_lose_no_cell_and_repeat_none(nodes: Nodes, whole: Path, tmp_path: Path):
-    store = Store(tmp_path / "study")
+@pytest.mark.parametrize(("place", "kills"), [("folder", KILLS), ("url", 4)])
+def test_lost_nodes_lose_no_cell_and_repeat_none(
+    place: str, kills: int, nodes: Nodes, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / "cache"))  # the nodes have another one
+    folder = tmp_path / "study"
+    store = open_store(folder if place == "folder" else folder.as_uri())
+    store.note("", CELLS)
 
     def disturb() -> None:
         nodes.lose()
         nodes.grow()
 
-    view = Disturbed(disturb, KILLS)
+    view = Disturbed(disturb, kills)
     work = carry_out_all(store, CELLS, view, executor=OnRay(nodes.address))
     while view.times:  # the study was faster
         disturb()
         view.times -= 1
+    store.close()
     assert sorted(view.ends) == sorted((cell.name, "done") for cell in CELLS)
     assert work.tries.total() == 0
-    assert untimed(read_rows(store.folder)) == untimed(read_rows(whole))
+    assert untimed(read_rows(folder)) == untimed(read_rows(whole))
+    assert not list(folder.glob("*/.lease-*"))
 
 
 @on_linux

@@ -38,9 +38,10 @@ class StudyCommand:
     progress; export: write all results to one file"""
     study: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
     """digits, tenth, frozen, paper, ma2020, human, or the path of a TOML file; for status and export also
-    the folder of a study"""
-    out: Path | None = None
-    """folder of the study (default: runs/ and its name); to merge such folders, copy them into one"""
+    the folder or the URL of a study"""
+    out: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """folder of the study (default: runs/ and its name); to merge such folders, copy them into one; or a URL
+    such as s3://bucket/digits (pip install 'noisylabels[remote]'), see docs/study-cluster.md"""
     data: str | None = None
     """as in `noisylabels train`"""
     data_root: str | None = None
@@ -107,11 +108,15 @@ class StudyCommand:
 
     def _cells(self) -> tuple[Study, list[Cell], Store]:
         from noisylabels.study.grid import load_study, read_only
-        from noisylabels.study.store import Store
 
         study = load_study(self.study)
         cells = study.cells(self._flags(), read_only(self.only), self.labels)
-        return study, cells, Store((self.out or Path("runs") / study.name).expanduser())
+        return study, cells, self._store(self.out or Path("runs") / study.name)
+
+    def _store(self, place: str | Path) -> Store:
+        from noisylabels.study.remote import open_store
+
+        return open_store(place)
 
     def _found(self, study: Study, cells: list[Cell]) -> Found:
         """Return the cells of the whole study, not only those of --only, that the files of --from contain."""
@@ -159,14 +164,14 @@ class StudyCommand:
     def _folder(self) -> Store:
         """Return the store at --out, at a folder given in place of a study, or of a study's name."""
         from noisylabels.study.grid import studies
-        from noisylabels.study.store import Store
+        from noisylabels.study.objects import is_url
 
         if self.out is not None:
-            return Store(self.out.expanduser())
-        if Path(self.study).expanduser().is_dir():
-            return Store(Path(self.study).expanduser())
+            return self._store(self.out)
+        if is_url(self.study) or Path(self.study).expanduser().is_dir():
+            return self._store(self.study)
         name = self.study if self.study in studies() else Path(self.study).stem
-        return Store(Path("runs") / name)
+        return self._store(Path("runs") / name)
 
     def _show(self) -> int:
         from noisylabels.cli.terminal import console, table
@@ -179,6 +184,7 @@ class StudyCommand:
         study, cells, store = self._cells()
         found = self._found(study, cells)
         cells = shard(cells, self.shard)
+        store.refresh()
         states = [found.shown(cell, store.state(cell)) for cell in cells]
         rows = [
             [*(str(cell.axes[axis]) for axis in study.axes), state.state, state.message]
@@ -193,7 +199,7 @@ class StudyCommand:
             if state.state not in ("done", "failed")
         ]
         console().print(
-            f"{study.title}\n{len(cells)} cells, {len(work)} to run, in {store.folder}", markup=False
+            f"{study.title}\n{len(cells)} cells, {len(work)} to run, in {store.place}", markup=False
         )
         if work:
             for line in estimate(work, self._jobs(), self.threads).lines:
@@ -201,6 +207,13 @@ class StudyCommand:
         return 0
 
     def _run(self) -> int:
+        import contextlib
+
+        study, cells, store = self._cells()
+        with contextlib.closing(store):
+            return self._run_cells(study, cells, store)
+
+    def _run_cells(self, study: Study, cells: list[Cell], store: Store) -> int:
         from noisylabels.cli.progress import Progress
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.checks import InputError, check_whole
@@ -215,8 +228,8 @@ class StudyCommand:
         jobs = self._jobs()
         check_whole(self.threads, "--threads", 1)
         self._check_executor()
-        study, cells, store = self._cells()
         check_trackers(self.track)  # raises before anything starts
+        store.check_track(self.track)
         found = self._found(study, cells)
         earlier = store.note(study.title, cells)
         cells = shard(cells, self.shard)
@@ -237,7 +250,7 @@ class StudyCommand:
         for line in said:
             view.say(line)
         executor = self._executor(len(rest), jobs) if rest else Inline()
-        view.say(f"{len(cells)} cells, {len(rest)} to run in {store.folder}, {executor.slots} at a time")
+        view.say(f"{len(cells)} cells, {len(rest)} to run in {store.place}, {executor.slots} at a time")
         if jobs == 0:
             keep_freed_memory()
             limit_threads()
@@ -248,6 +261,8 @@ class StudyCommand:
             if self.track:
                 store.catch_up(cells, self.track, view.note)
             work = carry_out_all(store, rest, view, executor=executor, seconds=seconds)
+        if rest and not work.full:
+            store.refresh()
         after = {cell.name: store.state(cell) for cell in rest}
         states = [after.get(cell.name, state) for cell, state in zip(cells, states, strict=True)]
         done, failed, running = (
@@ -256,7 +271,7 @@ class StudyCommand:
         output.say(
             f"{done} of {len(cells)} cells done"
             + (f", {failed} failed" if failed else "")
-            + f", in {store.folder}"
+            + f", in {store.place}"
         )
         for cell, state in zip(cells, states, strict=True):
             if state.state == "failed":
@@ -266,7 +281,7 @@ class StudyCommand:
         if unfinished := len(cells) - done - failed - running:
             output.note(f"{unfinished} left; run the same command again to resume")
             if work.full:
-                raise InputError(f"{work.full}; free some space")
+                raise InputError(work.full)
             # failures that could not be recorded are not the effect of a signal
             if any(work.ended.get(cell.name, {}).get("status") == "refused" for cell in rest):
                 return 1
@@ -299,7 +314,7 @@ class StudyCommand:
         title, cells = store.noted()
         states = [(cell, store.state(cell)) for cell in cells]
         counts = [f"{n} {name}" for name in STATES if (n := sum(s.state == name for _, s in states))]
-        console().print(f"{title}\n{store.folder}: {len(cells)} cells: {', '.join(counts)}", markup=False)
+        console().print(f"{title}\n{store.place}: {len(cells)} cells: {', '.join(counts)}", markup=False)
         rows = [
             [
                 cell.name,
@@ -318,13 +333,12 @@ class StudyCommand:
     def _export(self) -> int:
         from noisylabels.core.files import check_target
         from noisylabels.study.exports import export
-        from noisylabels.study.store import read_rows
 
         store = self._folder()
-        file = (self.file or store.folder.with_name(store.folder.name + ".parquet")).expanduser()
+        file = (self.file or store.export_file).expanduser()
         check_target(file, (".parquet",), "file for the export")
         notes: list[str] = []
-        count = export(read_rows(store.folder, notes), file)
+        count = export(store.rows(notes), file)
         for note in notes:
             output.note(note)
         output.say(f"wrote {count} runs to {file} ({file.stat().st_size / 1000:,.0f} kB)")

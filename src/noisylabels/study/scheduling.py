@@ -8,10 +8,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from noisylabels.core.config import to_dict
 from noisylabels.core.interrupt import stop_on_signals
 from noisylabels.study.executors import Executor, Inline, Lost, Processes
 from noisylabels.study.grid import Cell
+from noisylabels.study.objects import Unreachable
 from noisylabels.study.store import Store, left
 from noisylabels.study.worker import STOP_SECONDS, disk_is_full
 
@@ -21,9 +21,6 @@ memory."""
 
 MACHINES = 20
 """Number of lost machines after which a cell fails: it may take them down."""
-
-WAIT_SECONDS = 5.0
-"""How long to wait for cells that another process is running before ending."""
 
 
 class View(Protocol):
@@ -59,7 +56,7 @@ class Work:
         self.store = store
         self.view = view
         self.ended_by = ended_by
-        self.full = ""  # the message if the disk is full
+        self.full = ""  # the message if the disk is full, or the store does not take what was computed
         self.waiting = deque(cells)
         self.elsewhere: list[Cell] = []  # running in another process
         self.tries = Counter[str]()  # failed tries by cell
@@ -67,7 +64,7 @@ class Work:
         self.ended: dict[str, dict[str, str]] = {}
 
     def stop(self) -> bool:
-        """Return whether to stop; on a full disk no cell can run and none should count as failed."""
+        """Return whether to stop; what cannot be stored should not count as failed."""
         return bool(self.full) or self.ended_by()
 
     def take(self) -> Cell | None:
@@ -76,11 +73,12 @@ class Work:
 
     def config(self, cell: Cell) -> dict[str, Any]:
         """Return the configuration that is sent to a worker."""
-        return to_dict(cell.config) | {"out": str(self.store.path(cell))}
+        return self.store.order(cell)
 
     def end(self, cell: Cell, answer: dict[str, str]) -> None:
         """Record the answer for a cell."""
         answer, again = dict(answer), False
+        self.store.heard(cell, answer)
         try:
             if answer["status"] == "damaged":
                 again = self._once_more(cell)
@@ -91,6 +89,12 @@ class Work:
                     answer["status"] = "refused"
             if answer["status"] == "refused":
                 self.store.fail(cell, answer["message"], answer.get("trace", ""))
+        except Unreachable as error:
+            answer |= {
+                "status": "full",
+                "message": f"{answer['message']} (the failure cannot be recorded: {error})",
+            }
+            again = False
         except OSError as error:  # a read-only folder, for example
             answer["status"], again = "full" if disk_is_full(error) else "refused", False
             answer["message"] += f" (the failure cannot be recorded: {error.strerror})"
@@ -112,6 +116,7 @@ class Work:
 
     def lose(self, cell: Cell, lost: Lost) -> None:
         """Record that the process of a cell ended: queue the cell again, or fail it after a few times."""
+        self.store.heard(cell, None)
         self.machines[cell.name] += lost.machine
         if self.machines[cell.name] < MACHINES if lost.machine else self._once_more(cell):
             self.waiting.append(cell)
@@ -121,6 +126,7 @@ class Work:
 
     def settle(self) -> bool:
         """Queue the cells that another process has left unfinished; return whether any cell is queued."""
+        self.store.look_again(self.elsewhere)
         free = [cell for cell in self.elsewhere if self.store.state(cell).state != "running"]
         self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
         self.waiting.extend(left(self.store, free))
@@ -184,7 +190,8 @@ def carry_out_all(
         executor: where the cells run, in place of `jobs`, `threads` and `track`.
 
     Returns:
-        The work with its `ended`, `elsewhere` and `waiting` cells; `full` is a message if the disk was full.
+        The work with its `ended`, `elsewhere` and `waiting` cells; `full` is a message if nothing could
+        be stored any more.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     if executor is None:
@@ -197,7 +204,7 @@ def carry_out_all(
         work = Work(store, cells, view, stop)
         while True:
             run_cells(work, executor)
-            patience = time.monotonic() + WAIT_SECONDS
+            patience = time.monotonic() + store.patience_seconds
             while work.elsewhere and not work.stop() and time.monotonic() < patience and not work.settle():
                 time.sleep(0.2)
                 view.tick()

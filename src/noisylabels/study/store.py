@@ -11,14 +11,11 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from typing_extensions import TypedDict
+from typing import Any, ClassVar
 
 from noisylabels.core.checks import Busy, InputError
-from noisylabels.core.config import build, to_dict
+from noisylabels.core.config import to_dict
 from noisylabels.core.files import (
-    check_name,
     check_within,
     folder_for,
     make_folder,
@@ -27,8 +24,8 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.locks import exclusive_lock, is_locked
 from noisylabels.core.schema import read_checked
-from noisylabels.experiment import Notes, RunConfig, catch_up, read_result
-from noisylabels.experiment.documents import Config, Failure
+from noisylabels.experiment import Notes, catch_up, read_result
+from noisylabels.experiment.documents import Failure
 from noisylabels.experiment.folder import (
     check_ends,
     check_files,
@@ -38,8 +35,9 @@ from noisylabels.experiment.folder import (
     read_environment,
 )
 from noisylabels.experiment.resolve import code_digests
+from noisylabels.study.cell_list import entries, failure, listed_cell, read_list
 from noisylabels.study.exports import Damage, read_export
-from noisylabels.study.grid import OWN, Cell
+from noisylabels.study.grid import Cell
 from noisylabels.training.history import History
 
 STATES = ("done", "failed", "running", "begun", "waiting", "damaged")
@@ -58,33 +56,55 @@ class CellState:
     message: str = ""
 
 
-class _Listed(TypedDict):
-    axes: dict[str, str | float | bool]
-    config: Config
-
-
-class _Study(TypedDict):
-    title: str
-    cells: dict[str, _Listed]
-
-
 def progress(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float | None, float]:
     """Return the last epoch of a history, its test accuracy, and the total seconds of all epochs."""
     seconds = sum(row["train_seconds"] + row["eval_seconds"] for row in rows)
     return (rows[-1]["epoch"], rows[-1]["test_accuracy"], seconds) if rows else (0, None, 0.0)
 
 
-def _cell(name: str, axes: Mapping[str, Any], config: Mapping[str, Any]) -> Cell:
-    return Cell(check_name(name, "cell"), axes, build(RunConfig, config), name.rpartition("-")[2])
-
-
 @dataclass(frozen=True)
 class Store:
-    """The folder of a study."""
+    """The folder of a study; `remote.RemoteStore` is a study at a URL."""
 
     folder: Path
 
-    def note(self, title: str, cells: Sequence[Cell]) -> Path | None:
+    patience_seconds: ClassVar[float] = 5.0
+    """How long a runner that has nothing else to do waits for cells that another one is running."""
+
+    @property
+    def place(self) -> str:
+        """Where the study is, for messages."""
+        return str(self.folder)
+
+    @property
+    def export_file(self) -> Path:
+        """The file of an export, unless another is named."""
+        return self.folder.with_name(self.folder.name + ".parquet")
+
+    def refresh(self) -> None:
+        """Look at all cells again; the files of a folder are looked at whenever they are asked for."""
+
+    def look_again(self, cells: Sequence[Cell]) -> None:
+        """Look at some cells again, if that takes a request."""
+
+    def close(self) -> None:
+        """End the work on the study."""
+
+    def check_track(self, track: Sequence[str]) -> None:
+        """Raise an `InputError` if trackers cannot follow the runs of this study."""
+
+    def order(self, cell: Cell) -> dict[str, Any]:
+        """Return the configuration that a worker is sent."""
+        return to_dict(cell.config) | {"out": str(self.path(cell))}
+
+    def heard(self, cell: Cell, answer: Mapping[str, str] | None) -> None:
+        """Note what a worker answered about a cell; None if its process ended."""
+
+    def rows(self, notes: list[str]) -> list[dict[str, Any]]:
+        """Return the rows of the study, as `read_rows`."""
+        return read_rows(self.folder, notes)
+
+    def note(self, title: str, cells: Sequence[Cell]) -> Path | str | None:
         """Write the list of cells, so that the state of the study can be read from its folder.
 
         Cells already in the list are kept.
@@ -93,7 +113,7 @@ class Store:
             Where an earlier, unreadable list was moved to, or None.
         """
         path, aside = self.folder / "study.json", None
-        mine = {c.name: {"axes": dict(c.axes), "config": to_dict(c.config, OWN)} for c in cells}
+        mine = entries(cells)
         with contextlib.suppress(InputError):
             if mine.keys() <= self._listed()["cells"].keys():
                 return None
@@ -119,22 +139,19 @@ class Store:
         cells = []
         for name, each in found["cells"].items():
             there.pop(name, None)
-            cells.append(_cell(name, each["axes"], each["config"]))
+            cells.append(listed_cell(name, each["axes"], each["config"]))
         for name, config in there.items():
             with contextlib.suppress(InputError):
-                cells.append(_cell(name, {}, read_config(config.parent)))
+                cells.append(listed_cell(name, {}, read_config(config.parent)))
         return found["title"], cells
 
     def _listed(self) -> dict[str, Any]:
         path, again = self.folder / "study.json", "`study run` writes a new one"
         try:
-            found: dict[str, Any] = read_checked(path, _Study, again)
-            for name, each in found["cells"].items():
-                _cell(name, each["axes"], each["config"])
+            return read_list(path, again)
         except InputError as error:
             reason = str(error).removesuffix(f"; {again}")
             raise InputError(f"{path} is not a list of cells ({reason}); {again}") from None
-        return found
 
     def path(self, cell: Cell) -> Path:
         """Return the folder of a cell."""
@@ -182,7 +199,7 @@ class Store:
         except InputError as error:
             return CellState("damaged", message=str(error))
 
-    def set_aside(self, cell: Cell, *, damaged: bool = False) -> Path | None:
+    def set_aside(self, cell: Cell, *, damaged: bool = False) -> Path | str | None:
         """Move a damaged folder to damaged/ and return its new path; nothing is deleted.
 
         Args:
@@ -241,8 +258,7 @@ class Store:
 
     def fail(self, cell: Cell, message: str, trace: str = "") -> None:
         """Record why a cell could not be run."""
-        what = {"run_id": cell.run_id, "message": message, "trace": trace, "config": to_dict(cell.config)}
-        write_json(self.path(cell) / "failure.json", what, self.folder)
+        write_json(self.path(cell) / "failure.json", failure(cell, message, trace), self.folder)
 
     def retry(self, cell: Cell) -> None:
         """Reset a failed cell so that it starts over, for example after a fix of user code."""

@@ -27,9 +27,20 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
     """Run a configuration and return its status, a message and notes for the user, one per line.
 
     The status is done, failed (training diverged), interrupted, refused (it cannot be run), damaged (a file
-    in its folder is corrupted; without the folder it can be run), full (the disk is full), busy (another
-    process is running it), or found (another process finished it in the meantime).
+    in its folder is corrupted; without the folder it can be run), full (the disk is full, or the store of the
+    study does not take what was computed), busy (another process is running it), or found (another process
+    finished it in the meantime).
+
+    Args:
+        config: the settings of the run; of a cell of a study at a URL also `at`, see `transfer`.
+        stop: asked after every step whether to stop.
+        track: names of trackers that also receive the history.
     """
+    if "at" in config:
+        from noisylabels.study.transfer import carry_out_at
+
+        rest = {name: value for name, value in config.items() if name != "at"}
+        return carry_out_at(config["at"], rest, stop, track, carry_out)
     from noisylabels.core.checks import Busy, CorruptedFile, InputError, one_line
     from noisylabels.core.interrupt import Interrupted
     from noisylabels.experiment import Notes, RunConfig, run
@@ -60,7 +71,7 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
         return answer("damaged", str(error))
     except (Exception, SystemExit) as error:  # any failure of one cell must not stop the study
         if disk_is_full(error) or disk_is_full(error.__context__):
-            return answer("full", f"the disk of {config['out']} is full")
+            return answer("full", f"the disk of {config['out']} is full; free some space")
         if isinstance(error, InputError):
             return answer("refused", str(error))
         return answer("refused", one_line(error), trace=traceback.format_exc())
