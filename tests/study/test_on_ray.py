@@ -58,6 +58,7 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
+    pytest.importorskip("ray", reason="Ray is not installed; `make test-cluster` installs it")
     made = Nodes()
     for _ in range(2):
         made.grow()

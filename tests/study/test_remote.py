@@ -172,6 +172,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.parametrize("same_machine", [True, False])
 def test_a_killed_runner_is_replaced_from_what_it_has_sent(same_machine, long, tmp_path, monkeypatch):
@@ -458,7 +459,7 @@ def test_two_runners_that_add_cells_keep_those_of_each_other(tmp_path):
     assert names(both[0]) == {"study.json"}
 
 
-@pytest.mark.parametrize("count", [324, 1200])
+@pytest.mark.parametrize("count", [324, pytest.param(1200, marks=pytest.mark.cluster)])
 def test_status_asks_for_each_small_object_once(count, store, whole):
     carry_out_all(store, CELLS[:1], Quiet())
     table = {"fixed": TABLE["fixed"], "axes": {"seed": list(range(count))}}

@@ -21,7 +21,10 @@ from noisylabels.study.store import Store, read_rows
 from study.test_remote import CELLS, TOML
 from study.test_running import Quiet, untimed
 
-pytestmark = pytest.mark.skipif(bool(s3_server.MISSING), reason=s3_server.MISSING)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(bool(s3_server.MISSING), reason=s3_server.MISSING),
+]
 
 
 @pytest.fixture(scope="module")

@@ -330,10 +330,12 @@ def kill(lost: int, out: Path) -> int:
     return kept
 
 
+@pytest.mark.cluster
 def test_the_end_of_any_process_ends_all_in_one_line(tmp_path):
     kill(1, tmp_path / "run")
 
 
+@pytest.mark.cluster
 def test_a_run_resumes_after_a_kill_and_a_signal_to_one_process_stops_all(tmp_path):
     out = tmp_path / "run"
     kept = kill(0, out)
@@ -348,6 +350,7 @@ def test_a_run_resumes_after_a_kill_and_a_signal_to_one_process_stops_all(tmp_pa
     assert torch.load(out / "checkpoint.pt", weights_only=True)["epoch"] >= kept
 
 
+@pytest.mark.cluster
 def test_a_run_that_diverges_fails_in_all_processes_with_one_line(tmp_path):
     processes = start(tmp_path / "run", *BRIEF, "--loss", "ce", "--lr", "1e30", "--epochs", "2")
     ends = [process.communicate(timeout=60) for process in processes]
@@ -357,6 +360,7 @@ def test_a_run_that_diverges_fails_in_all_processes_with_one_line(tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.cluster
 def test_one_process_prepares_writes_and_reports(tmp_path):
     """What a run chooses and estimates from its data is found in the folder by the others."""
     draw = torch.randn(90, 3, generator=torch.Generator().manual_seed(0)) + 2 * torch.eye(3).repeat(30, 1)
@@ -379,6 +383,7 @@ def test_one_process_prepares_writes_and_reports(tmp_path):
     assert environment["chosen"]["model"]
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 def test_torchrun_trains_as_the_documentation_says(tmp_path):
     words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
