@@ -1,4 +1,4 @@
-"""Read the runs behind docs/measured-methods.md: accuracy by method, loss, noise and seed."""
+"""Read the runs of studies of methods: accuracy by method, loss, noise and seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ METHODS = (
     *("standard", "elr", "sop", "forward", "backward", "coteaching", "agreement", "mixup", "ogc", "relabel"),
     "knn",
 )
-NOISES = ("symmetric 0.4", "symmetric 0.8", "asymmetric 0.4", "instance 0.4", "human worse")
+SYMMETRIC = ("symmetric 0.4", "symmetric 0.5", "symmetric 0.8")
+NOISES = (*SYMMETRIC, "asymmetric 0.4", "instance 0.4", "human worse")
 
 Key = tuple[str, str, str]
 """Method, loss, noise."""
@@ -42,6 +43,9 @@ class Grid:
         accuracy: (method, loss, noise) -> seed -> test accuracy of the last epoch, in [0, 1].
         failed: (method, loss, noise) -> number of runs that diverged.
         rates: noise -> noise rate of each of its runs.
+        last: (method, loss, noise) -> the last row of the history of each run.
+        seconds: (method, loss, noise) -> seconds of training of each run.
+        epochs: method -> number of epochs.
         config: settings of one run with `standard`.
         machine: what the runs were made on.
     """
@@ -51,6 +55,9 @@ class Grid:
     accuracy: dict[Key, dict[int, float]] = field(default_factory=dict)
     failed: dict[Key, int] = field(default_factory=dict)
     rates: dict[str, list[float]] = field(default_factory=dict)
+    last: dict[Key, list[dict[str, Any]]] = field(default_factory=dict)
+    seconds: dict[Key, list[float]] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     machine: str = ""
 
@@ -121,6 +128,10 @@ def read_grid(title: str, examples: int, files: Sequence[Path]) -> Grid:
             continue
         grid.accuracy.setdefault((method, loss, noise), {})[seed] = float(final["test_accuracy"])
         grid.rates.setdefault(noise, []).append(float(row["noise"]["rate"]))
+        grid.last.setdefault((method, loss, noise), []).append(final)
+        took = sum(epoch["train_seconds"] for epoch in row["history"])
+        grid.seconds.setdefault((method, loss, noise), []).append(took)
+        grid.epochs[method] = int(config["epochs"])
         if method == "standard":
             grid.config = config
             grid.machine = str(row["environment"]["processor"])
