@@ -147,7 +147,7 @@ def tables(grids: Mapping[str, Grid]) -> Iterator[Table]:
         yield methods(name, grid)
     yield varied(grids["digits"])
     for name in ("digits", "features"):
-        if grids[name].sums:
+        if name in grids and grids[name].sums:
             yield hybrids(name, grids[name])
 
 
