@@ -154,6 +154,7 @@ MEASURED = {
     "start": "docs/measured-speed-training.md",
     "step": "docs/measured-speed-training.md",
     "store": "docs/measured-speed-data.md",
+    "cluster": "docs/study-cluster.md",
     "tables": "docs/measured-estimator.md",
     "texts": "docs/measured-texts.md",
     "sums": "docs/large-data.md",
