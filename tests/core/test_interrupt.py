@@ -20,6 +20,17 @@ def test_a_signal_becomes_an_answer_and_the_handlers_come_back(number):
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_an_inner_block_is_known_to_the_outer_one(number):
+    with stop_on_signals() as outer:
+        with stop_on_signals():
+            pass
+        assert not outer()
+        with stop_on_signals() as inner:
+            os.kill(os.getpid(), number)
+        assert outer.signal == inner.signal == number
+
+
 def test_a_second_signal_does_not_wait():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), stop_on_signals():  # noqa: PT012  the second is the one

@@ -207,6 +207,42 @@ def test_no_cluster_is_one_line():
         OnRay("127.0.0.1:1")
 
 
+class Small:
+    """Stands for Ray with a cluster of two machines, one of which is lost."""
+
+    def init(self, **settings: object) -> None:
+        pass
+
+    def nodes(self) -> list[dict[str, Any]]:
+        gone = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+        return [gone, {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 4.0, "GPU": 1.0}
+
+    def remote(self, function: object) -> Any:
+        return self
+
+    def options(self, **settings: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("needs", "notes"),
+    [
+        ((1.0, 0.25), []),
+        ((1.0, 0.0), ["cells do not use the cluster's GPUs (1); give --gpus-per-cell to use them"]),
+        (
+            (8.0, 2.0),
+            ["no machine of the Ray cluster has 8 CPUs and 2 GPUs, which a cell reserves; waiting for one"],
+        ),
+    ],
+)
+def test_a_cluster_that_does_not_fit_is_noted(needs, notes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(on_ray, "import_optional", lambda *args: Small())
+    assert list(OnRay(None, *needs).notes()) == notes
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -214,6 +250,10 @@ def test_no_cluster_is_one_line():
         (["--gpus-per-cell", "1"], "--gpus-per-cell belongs to --executor ray"),
         (["--executor", "ray", "--cpus-per-cell", "0"], "--cpus-per-cell is 0.0, expected"),
         (["--executor", "ray", "--gpus-per-cell=-1"], "--gpus-per-cell is -1.0, expected"),
+        (["--executor", "ray", "--gpus-per-cell=1.5"], "--gpus-per-cell is 1.5, expected a part of one GPU"),
+        (["--executor", "ray", "--cpus-per-cell=0.00001"], "--cpus-per-cell is 1e-05, expected at most four"),
+        (["--executor", "ray", "--threads", "2"], "--threads belongs to --executor processes; on Ray"),
+        (["--executor", "ray", "--jobs", "0"], "--jobs 0 runs cells in this process; leave out --jobs"),
     ],
 )
 def test_settings_that_do_not_fit(words: list[str], message: str, tmp_path: Path, capsys):

@@ -63,6 +63,21 @@ def untimed(rows: list[dict]) -> list[dict]:
     return kept
 
 
+def test_a_signal_ends_a_study_in_this_process(tmp_path):
+    store, cells = Store(tmp_path / "study"), from_table(TABLE, "six").cells({"device": "cpu"})
+
+    class Interrupting(Quiet):
+        def tick(self) -> None:
+            if len(self.began) == 1 and list(store.folder.glob("*/history.jsonl")):
+                os.kill(os.getpid(), signal.SIGINT)
+                self.tick = lambda: None
+
+    view = Interrupting()
+    carry_out_all(store, cells, view)
+    assert view.ends == [(cells[0].name, "interrupted")]
+    assert view.began == [cells[0].name]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """The study, undisturbed."""

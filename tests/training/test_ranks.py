@@ -89,6 +89,7 @@ def ends(tmp_path_factory) -> dict[Any, Any]:
         "batch normalization": {"network": {"norm": True}, "settings": {"epochs": 1, "lr": 1e-9}},
         "started differently": {**SHORT, "by_rank": {"1": {"network": {"seed": 1}}}},
         "other data": {**SHORT, "by_rank": {"1": {"settings": {"epochs": 1}}}},
+        "other models": {**SHORT, "by_rank": {"1": {"network": {"norm": True}}}},
         "one process": {"method": "one process"},
         "ddp": {"gradient": "ddp"},
         "ddp sum": {"gradient": "ddp sum"},
@@ -162,6 +163,9 @@ def test_a_method_that_trains_in_one_process_is_refused_and_so_are_different_dat
         assert (
             rank["other data"]["error"] == "the processes of this run were given different data or settings"
         )
+        assert (
+            rank["other models"]["error"] == "the processes of this run were given different models or data"
+        )
 
 
 def test_statistics_of_batch_normalization_are_means_over_the_ranks(ends):
@@ -228,17 +232,25 @@ def test_ranks_see_the_images_that_one_process_sees(size):
     assert torch.equal(stopped[0].inputs, whole[1].inputs)
 
 
-def test_networks_draw_differently_on_each_rank_and_leave_the_common_stream():
-    inputs = torch.zeros(3, 5)  # too few rows to be divided, so that nothing is exchanged
+def drawn(rank: int, rows: int, monkeypatch) -> list[torch.Tensor]:
+    """Return what a network draws in two passes of a step, on one of two ranks."""
+    monkeypatch.setattr(Ranks, "gather", lambda self, tensor: [torch.zeros_like(tensor)] * 2)
+    share = Sharing(Ranks(rank, 2), None, rows, seed=4)
+    return [share(lambda x: x + torch.rand_like(x), torch.zeros(rows, 5)) for _ in range(2)]
+
+
+def test_networks_draw_differently_on_each_rank_and_leave_the_common_stream(monkeypatch):
     before = torch.get_rng_state()
-    drawn = []
-    for rank in (0, 1):
-        share = Sharing(Ranks(rank, 2), None, 3, seed=4)
-        drawn += [share(lambda x: x + torch.rand_like(x), inputs) for _ in range(2)]
+    found = [*drawn(0, 4, monkeypatch), *drawn(1, 4, monkeypatch)]
     assert torch.equal(torch.get_rng_state(), before)
-    assert len({float(each.sum()) for each in drawn}) == 4
-    again = Sharing(Ranks(1, 2), None, 3, seed=4)(lambda x: x + torch.rand_like(x), inputs)
-    assert torch.equal(again, drawn[2])
+    assert len({float(each.sum()) for each in found}) == 4
+    assert torch.equal(drawn(1, 4, monkeypatch)[0], found[2])
+
+
+def test_outputs_of_a_batch_that_is_not_divided_are_the_same_on_every_rank(monkeypatch):
+    first, other = drawn(0, 3, monkeypatch), drawn(1, 3, monkeypatch)
+    assert all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+    assert not torch.equal(*first)
 
 
 # Stop and resume ------------------------------------------------------------------------------------
@@ -411,6 +423,17 @@ def test_other_commands_are_refused_under_torchrun(monkeypatch, capsys):
             f"noisylabels: {verb[0]} runs in one process, and 2 were started; leave out torchrun, between "
             "whose processes only train divides its work\n"
         )
+
+
+def test_an_error_of_one_process_alone_is_reported_once_the_first_has_not_ended_the_run(monkeypatch, capsys):
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert main(["train", "digits", "--epochs", "-1"]) == 2
+        assert capsys.readouterr().err.startswith("noisylabels: ")
+        assert len(waited) == int(rank)
 
 
 def test_one_process_of_torchrun_is_as_without(monkeypatch, capsys, tmp_path):

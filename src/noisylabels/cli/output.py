@@ -41,10 +41,12 @@ def _is_heard() -> bool:
     if "torch" in sys.modules:
         from noisylabels.training.ranks import reports
 
-        return reports()
-    if here.rank > 0:  # torchrun ends all once one has ended, and rank 0 has to report first
+        if (first := reports()) is not None:
+            return first
+    # torchrun ends all once one has ended: a process that goes on after the wait failed alone
+    if here.rank > 0:
         time.sleep(_FIRST_SECONDS)
-    return here.rank == 0
+    return True
 
 
 def count_up(what: str, done: int, total: int) -> None:

@@ -150,6 +150,12 @@ class StudyCommand:
         if given and self.executor != "ray":
             flag = "--" + given[0].replace("_", "-")
             raise InputError(f"{flag} belongs to --executor ray; add it, or leave out {flag}")
+        if self.executor == "ray" and self.threads != 1:
+            raise InputError(
+                "--threads belongs to --executor processes; on Ray --cpus-per-cell gives a cell's threads"
+            )
+        if self.executor == "ray" and self.jobs == 0:
+            raise InputError("--jobs 0 runs cells in this process; leave out --jobs or --executor ray")
 
     def _executor(self, cells: int, jobs: int) -> Executor:
         from noisylabels.study.executors import Inline, Processes
@@ -158,7 +164,10 @@ class StudyCommand:
             from noisylabels.study.on_ray import OnRay
 
             cpus = 1.0 if self.cpus_per_cell is None else self.cpus_per_cell
-            return OnRay(self.address, cpus, self.gpus_per_cell or 0.0, self.jobs or None, self.track)
+            cluster = OnRay(self.address, cpus, self.gpus_per_cell or 0.0, self.jobs, self.track)
+            for text in cluster.notes():
+                output.note(text)
+            return cluster
         return Processes(min(jobs, cells), self.threads, self.track) if jobs else Inline(self.track)
 
     def _folder(self) -> Store:

@@ -66,7 +66,7 @@ class StopSignals:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopSignals]:
-    """Record SIGINT and SIGTERM within the block instead of ending the process."""
+    """Record SIGINT and SIGTERM within the block, and for blocks around it, instead of ending the process."""
     stop = StopSignals()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may set handlers
@@ -77,3 +77,6 @@ def stop_on_signals() -> Iterator[StopSignals]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+            outer = getattr(handler, "__self__", None)
+            if stop.signal == number and isinstance(outer, StopSignals):
+                outer.signal = outer.signal or number

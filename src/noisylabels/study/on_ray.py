@@ -50,6 +50,7 @@ class OnRay:
             "CPU": check_between(cpus, "--cpus-per-cell", low=0.0, open_low=True),
             "GPU": check_between(gpus, "--gpus-per-cell", low=0.0),
         }
+        _check_parts(self._needs)
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # else its warnings cover the progress
         self._ray = import_optional("ray", "Ray is missing; run pip install 'noisylabels[ray]'")
         self._most, self._track = most, list(track)
@@ -85,6 +86,15 @@ class OnRay:
                 f"there is no Ray cluster at {named or 'this machine'} ({one_line(error)}); start one with "
                 "`ray start --head`, or leave out --address"
             ) from None
+
+    def notes(self) -> Iterator[str]:
+        """Yield what the user has to know about the cluster: it has no room for a cell, or unused GPUs."""
+        there = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(all(one.get(name, 0.0) >= n for name, n in self._needs.items()) for one in there):
+            wanted = " and ".join(f"{n:g} {name}s" for name, n in self._needs.items() if n)
+            yield f"no machine of the Ray cluster has {wanted}, which a cell reserves; waiting for one"
+        if not self._needs["GPU"] and (unused := sum(one.get("GPU", 0.0) for one in there)):
+            yield f"cells do not use the cluster's GPUs ({unused:g}); give --gpus-per-cell to use them"
 
     @property
     def slots(self) -> int:
@@ -142,6 +152,16 @@ class OnRay:
     def close(self) -> None:
         """Leave the cluster; one of this machine's own ends."""
         self._ray.shutdown()
+
+
+def _check_parts(needs: Mapping[str, float]) -> None:
+    """Raise an `InputError` for amounts that Ray does not divide."""
+    for name, need in needs.items():
+        flag = f"--{name.lower()}s-per-cell"
+        if round(need, 4) != need:
+            raise InputError(f"{flag} is {need}, expected at most four decimals")
+        if name == "GPU" and need > 1 and need % 1:
+            raise InputError(f"{flag} is {need}, expected a part of one GPU or a whole number of GPUs")
 
 
 def _causes(error: BaseException | None) -> str:

@@ -56,8 +56,13 @@ class DividedRun:
 
     def _share(self) -> None:
         """Take over the state of rank 0, so that networks that were created differently are alike."""
-        found = self.method.state_dict().values()
-        self.ranks.share_first(each for each in found if isinstance(each, torch.Tensor))
+        state = self.method.state_dict().items()
+        found = {name: each for name, each in state if isinstance(each, torch.Tensor)}
+        self.ranks.check_same(
+            repr([(name, each.shape, each.dtype) for name, each in found.items()]),
+            "the processes of this run were given different models or data",
+        )
+        self.ranks.share_first(found.values())
 
     def prepared(self, device: torch.device, frozen: bool, note: Callable[[str], None]) -> None:
         """Make networks that `prepare` created alike, and batch normalization common where it can be.

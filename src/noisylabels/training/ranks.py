@@ -233,20 +233,17 @@ def joined(device: str) -> Iterator[Ranks]:
     dist.destroy_process_group()
 
 
-def reports() -> bool:
-    """Return whether this process reports an error: the first one to ask, of those that have joined.
+def reports() -> bool | None:
+    """Return whether this process reports an error: the first one to ask; None unless it has joined.
 
     The other ranks mostly fail for the same reason, or because this one ends.
     """
-    here = world()
-    if here.size == 1:
-        return True
-    if dist.is_available() and dist.is_initialized():
-        try:
-            return dist.distributed_c10d._get_default_store().add("noisylabels/reported", 1) == 1
-        except RuntimeError:  # the process that held the store has ended
-            return here.local_rank <= 1
-    return here.rank == 0
+    if not dist.is_available() or not dist.is_initialized():
+        return None
+    try:
+        return dist.distributed_c10d._get_default_store().add("noisylabels/reported", 1) == 1
+    except RuntimeError:  # the process that held the store has ended
+        return world().local_rank <= 1
 
 
 @contextmanager

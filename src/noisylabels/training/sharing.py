@@ -33,7 +33,7 @@ class Sharing:
         ranks: of the run.
         rows: of the batch's B, those that its inputs hold on this rank; None for all of them.
         count: B; None outside a step.
-        seed: of what the networks draw on this rank, such as dropout; None in evaluation mode.
+        seed: of what the networks draw, such as dropout; None in evaluation mode.
     """
 
     def __init__(
@@ -49,24 +49,26 @@ class Sharing:
     def __call__(self, run: Run, inputs: Tensor) -> Tensor:
         """Return the outputs of `run` for the rows of all ranks, with a gradient through this rank's."""
         self.passes += 1
-        with self._own_draws(inputs.device):
-            return self._divided(run, inputs)
-
-    def _divided(self, run: Run, inputs: Tensor) -> Tensor:
         B, rows = self.count, self.rows
         if B is not None and rows is not None and rows != (0, B):
             low, high = rows
-            views = len(inputs) // (high - low)
-            return self._exchanged(run(inputs), views, B)
+            return self._exchanged(self._own(run, inputs), len(inputs) // (high - low), B)
         views = len(inputs) // B if B and len(inputs) % B == 0 else 1
         n = len(inputs) // views
         low, high = self.ranks.part(n)
         if is_small(n, self.ranks.size):
-            whole = run(inputs).unflatten(0, (views, n))
+            # drawn alike: every rank uses its own outputs of all rows
+            with self._draws(inputs.device, "common"):
+                whole = run(inputs).unflatten(0, (views, n))
             parts = [whole[:, :low].detach(), whole[:, low:high], whole[:, high:].detach()]
             return torch.cat(parts, 1).flatten(0, 1)
         own = torch.cat([view[low:high] for view in inputs.chunk(views)]) if views > 1 else inputs[low:high]
-        return self._exchanged(run(own), views, n)
+        return self._exchanged(self._own(run, own), views, n)
+
+    def _own(self, run: Run, inputs: Tensor) -> Tensor:
+        """Return the outputs of `run` for this rank's rows."""
+        with self._draws(inputs.device, self.ranks.rank):
+            return run(inputs)
 
     def _exchanged(self, local: Tensor, views: int, n: int) -> Tensor:
         """Return the outputs (views n, D) of all ranks, given those of this rank's rows of each view."""
@@ -85,8 +87,8 @@ class Sharing:
         return torch.cat(pieces, 1).flatten(0, 1)
 
     @contextmanager
-    def _own_draws(self, device: torch.device) -> Iterator[None]:
-        """Let this rank's networks draw from a stream of their own, and leave that of the ranks as it is."""
+    def _draws(self, device: torch.device, stream: int | str) -> Iterator[None]:
+        """Let networks draw from a stream of their own, and leave that of the ranks as it is."""
         if self.seed is None:
             yield
             return
@@ -96,7 +98,7 @@ class Sharing:
             generators.append(torch.cuda.default_generators[index])
         states = [generator.get_state() for generator in generators]
         for generator in generators:
-            generator.manual_seed(derive_seed(self.seed, "rank", self.ranks.rank, self.passes))
+            generator.manual_seed(derive_seed(self.seed, "rank", stream, self.passes))
         try:
             yield
         finally:
