@@ -87,10 +87,12 @@ def trained(case: dict[str, Any]) -> dict[str, Any]:
     Args:
         case: `method`, `loss`, `options` of the loss, `network` with the arguments of `network`, `settings`,
             `folder`, `stop`: steps after which to pause, `stop_rank`: the only rank that asks to, `by_rank`:
-            what a rank has in place of these, `gradient`: run `gradient` instead.
+            what a rank has in place of these, `gradient` or `alone`: run that instead.
     """
     if "gradient" in case:
         return gradient(case["gradient"])
+    if "alone" in case:
+        return alone()
     made: list[nl.Method] = []
     rank = int(os.environ.get("RANK", "0"))
     case = case | case.get("by_rank", {}).get(str(rank), {})
@@ -116,6 +118,18 @@ def trained(case: dict[str, Any]) -> dict[str, Any]:
         found["error"] = str(error)
     state = made[0].state_dict() if made else {}
     return found | {"state": {name: value for name, value in state.items() if torch.is_tensor(value)}}
+
+
+def alone() -> dict[str, Any]:
+    """Return the classes that a classifier of rank 0 alone predicts."""
+    if os.environ.get("RANK", "0") != "0":
+        return {}
+    draw = np.random.default_rng(0)
+    labels = np.arange(60) % K
+    X = draw.normal(size=(60, 4)).astype(np.float32) + 3 * np.eye(K, 4)[labels].astype(np.float32)
+    how = {"model": "mlp", "loss": "ce", "epochs": 2, "device": "cpu", "random_state": 0}
+    classifier = nl.NoisyLabelClassifier(**how).fit(X, labels)
+    return {"predicted": classifier.predict(X).tolist()}
 
 
 def gradient(how: str) -> dict[str, Any]:

@@ -91,6 +91,7 @@ def ends(tmp_path_factory) -> dict[Any, Any]:
         "other data": {**SHORT, "by_rank": {"1": {"settings": {"epochs": 1}}}},
         "other models": {**SHORT, "by_rank": {"1": {"network": {"norm": True}}}},
         "one process": {"method": "one process"},
+        "alone": {"alone": True},
         "ddp": {"gradient": "ddp"},
         "ddp sum": {"gradient": "ddp sum"},
         "fsdp": {"gradient": "fsdp"},
@@ -177,6 +178,11 @@ def test_statistics_of_batch_normalization_are_means_over_the_ranks(ends):
             assert torch.equal(state[name], ranks[0]["batch normalization"]["state"][name])
             # parts of 8 and 8, and in the last batch of 4 and 5
             torch.testing.assert_close(state[name], one["state"][name], rtol=0.05, atol=5e-3)
+
+
+def test_a_classifier_of_one_rank_does_not_wait_for_the_others(ends):
+    assert ends[2][0]["alone"] == trained({"alone": True})
+    assert ends[2][1]["alone"] == {}
 
 
 def test_synchronized_normalization_has_the_state_of_the_layers_and_goes_away():

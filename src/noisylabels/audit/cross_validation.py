@@ -356,6 +356,7 @@ class _Job:
         from noisylabels.methods.fit import fit
         from noisylabels.models.catalog import build_model
         from noisylabels.training.callbacks import PauseWhen
+        from noisylabels.training.ranks import alone
 
         held = np.flatnonzero(self.fold == fold)
         trained = np.flatnonzero(self.fold != fold)
@@ -371,16 +372,17 @@ class _Job:
         how = {"checkpoint_epochs": self.use.epochs, "checkpoint_minutes": checkpoint_minutes(size)}
         how |= self.checkpoints
         try:
-            fit(
-                model,
-                self.data,
-                None,
-                copy.deepcopy(self.criterion),  # a loss may have state, which folds must not share
-                positions=trained,
-                folder=checkpoints,
-                callbacks=[self.announce, dynamics, PauseWhen(stop)],
-                **(to_dict(self.use) | {"seed": seed} | how),
-            )
+            with alone():
+                fit(
+                    model,
+                    self.data,
+                    None,
+                    copy.deepcopy(self.criterion),  # a loss may have state, which folds must not share
+                    positions=trained,
+                    folder=checkpoints,
+                    callbacks=[self.announce, dynamics, PauseWhen(stop)],
+                    **(to_dict(self.use) | {"seed": seed} | how),
+                )
         except Interrupted as stopped:
             where = (
                 f"in {place}, epoch {stopped.epoch} of {self.use.epochs}, after {stopped.step} steps of it"

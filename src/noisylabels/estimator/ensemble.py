@@ -21,6 +21,7 @@ from noisylabels.methods.catalog import MakeMethod
 from noisylabels.methods.fit import fit
 from noisylabels.training.callbacks import Callback, Stop
 from noisylabels.training.history import History
+from noisylabels.training.ranks import alone
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,10 @@ def train_member(
     if patience is not None and held is not None:
         best = BestEpoch(network, held, mean, std, patience)
     callbacks = [best] if best is not None else []
-    history = fit(network, seen, None, loss, method=method, weights=weights, callbacks=callbacks, **settings)
+    with alone():
+        history = fit(
+            network, seen, None, loss, method=method, weights=weights, callbacks=callbacks, **settings
+        )
     if best is not None:
         network.load_state_dict(best.state)
     # on the CPU, so that a pickled estimator loads on a machine without a GPU

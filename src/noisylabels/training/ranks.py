@@ -23,7 +23,7 @@ from noisylabels.core.process import world
 
 _POLL_SECONDS = 0.05  # between looks at whether an earlier rank is done
 
-_alone: list[bool] = []  # not empty within `Ranks.in_turn`, where a training is that of this process alone
+_alone: list[bool] = []  # not empty within `alone`
 _turns: list[int] = []  # of this process so far: all ranks take the same ones
 
 
@@ -191,13 +191,20 @@ class Ranks:
                     if stop():
                         raise Interrupted(0, 0, "while another process prepared the run")
                     time.sleep(_POLL_SECONDS)
-        _alone.append(True)
-        try:
+        with alone():
             yield
-        finally:
-            _alone.pop()
         with _or_lost():
             store.add(f"{name}/{turn}", 1)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let trainings within the block be those of this process alone, whichever group it has joined."""
+    _alone.append(True)
+    try:
+        yield
+    finally:
+        _alone.pop()
 
 
 @contextmanager
