@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from simulate_cluster import Options, simulate  # noqa: E402
+from simulate_cluster import Options, simulate
 
 
 def test_without_failures_cells_run_in_rounds():

@@ -80,10 +80,8 @@ class Inline:
         self._answer: tuple[str, Answer] | None = None
 
     def submit(self, name: str, config: Mapping[str, Any], stop: Callable[[], bool]) -> None:
-        """Run a cell to its end; a signal that interrupts it is for the study too."""
+        """Run a cell to its end."""
         self._answer = name, carry_out(dict(config), stop, self._track)
-        if self._answer[1]["status"] == "interrupted" and not stop():
-            signal.raise_signal(signal.SIGINT)
 
     def answers(self, seconds: float) -> Iterator[tuple[str, Answer | Lost]]:
         """Yield the answer of the last cell."""

@@ -135,8 +135,8 @@ class OnRay:
             return Lost("because its machine was short of memory")
         except failures.WorkerCrashedError:
             return Lost("without an answer; out of memory?")
-        except failures.RayError as error:
-            return {"status": "refused", "message": one_line(error), "trace": str(error)}
+        except failures.RayError as error:  # cells answer for their own errors, so all cells would end so
+            return {"status": "full", "message": f"a machine cannot run cells: {one_line(error)}"}
 
     def stop(self) -> None:
         """Interrupt the tasks, as Ctrl-C does."""
@@ -198,7 +198,7 @@ def _carry_out(config: dict[str, Any], track: Sequence[str], folder: str) -> Ans
         os.chdir(folder)
     except OSError as error:
         message = f"{folder} on {socket.gethostname()}: {error.strerror}; start the command in a folder "
-        return {"status": "refused", "message": message + "that all machines share"}
+        return {"status": "full", "message": message + "that all machines share"}
     keep_freed_memory()
     with stop_on_signals() as stop:
         return carry_out(config, stop, track)

@@ -258,5 +258,7 @@ def _or_lost() -> Iterator[None]:
     """Turn the error of a connection into one that names it."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise RankLost(dist.get_rank(), dist.get_world_size()) from error

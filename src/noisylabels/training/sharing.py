@@ -134,9 +134,10 @@ class GradientSum:
     def __init__(self, parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
         self.ranks = ranks
         self.buckets: list[list[nn.Parameter]] = []
-        size = BUCKET_NUMBERS
+        size = 0
         for parameter in reversed(parameters):  # about the order in which gradients are computed
-            if size + parameter.numel() > BUCKET_NUMBERS or parameter.dtype != self.buckets[-1][-1].dtype:
+            full = size + parameter.numel() > BUCKET_NUMBERS
+            if not self.buckets or full or parameter.dtype != self.buckets[-1][-1].dtype:
                 self.buckets.append([])
                 size = 0
             self.buckets[-1].append(parameter)
