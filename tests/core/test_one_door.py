@@ -53,11 +53,17 @@ FRESH = {
     ("bench/data.py", "TemporaryDirectory"),
     ("data/cache.py", "rename"),
     ("study/store.py", "rename"),
+    ("study/objects.py", "TemporaryDirectory"),
+    ("study/objects.py", "write_bytes"),
+    ("study/objects.py", "copyfile"),
+    ("study/objects.py", "link"),
 }
-"""New files of the system's temporary folder, and the renaming of a folder that this program made."""
+"""New files of the system's temporary folder or of `atomic_replace`, and the renaming of a folder that this
+program made."""
 
 NOT_FILES = {
     "self.transport",
+    "self.objects",
     "hook",
     "sys.path",
     "LOSSES",

@@ -230,6 +230,8 @@ def flags(cls: type) -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     for name, hint in typing.get_type_hints(cls, include_extras=True).items():
         plain = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+        if typing.get_origin(plain) is typing.ClassVar:
+            continue
         if dataclasses.is_dataclass(plain):
             found |= flags(typing.cast(type, plain))
         elif tyro.conf.Positional not in getattr(hint, "__metadata__", ()):

@@ -20,6 +20,7 @@ import torch
 
 from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.core.labels import Labels, read_labels
+from noisylabels.core.opening import open_file
 from noisylabels.core.positions import Positions, separate
 from noisylabels.core.spelling import spelling_notes
 from noisylabels.data.decode import AtMost, judge, left_out, survey, usable_cores
@@ -39,7 +40,6 @@ DEFAULT_SIDE = 224
 
 _SURVEYED = 256  # images whose headers decide on the size, on color and on the range of values
 _CHECKED_AT_ONCE = 2048
-_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,8 @@ class ShardStore:
         """See `EncodedStore`; a shard that was removed or cut is an `InputError` that names it."""
         path, size = self._paths[self._shards[number]], int(self._sizes[number])
         try:
-            descriptor = os.open(path, _FLAGS)
-            try:
-                content = os.pread(descriptor, size, int(self._offsets[number]))
-            finally:
-                os.close(descriptor)
+            with open_file(path) as file:
+                content = os.pread(file.fileno(), size, int(self._offsets[number]))
         except OSError as error:
             raise InputError(
                 f"cannot read {self.where(number)} ({error.strerror}); get the shard again"

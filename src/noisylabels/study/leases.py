@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from noisylabels.core.checks import Busy, InputError
+from noisylabels.core.files import make_folder
 from noisylabels.core.locks import exclusive_lock, is_locked
 from noisylabels.study.objects import Entry, Objects
 
@@ -59,7 +60,7 @@ class Runner:
 
     def start(self) -> None:
         """Write the first sign of life, and go on in a thread."""
-        self._home.mkdir(parents=True, exist_ok=True)
+        make_folder(self._home)
         # on this machine a lock shows at once whether a runner lives
         self._held.enter_context(exclusive_lock(_lock(self._home, self.id)))
         try:

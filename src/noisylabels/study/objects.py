@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from noisylabels.core.checks import InputError, one_line
-from noisylabels.core.files import atomic_replace, check_within
+from noisylabels.core.files import atomic_replace, check_within, read_content, remove_file
 from noisylabels.core.opening import check_regular
 from noisylabels.core.optional import import_optional
 
@@ -99,7 +99,7 @@ class _Folder:
                 os.link(temporary, target)  # alone tells whether another process was first
 
     def delete(self, name: str) -> None:
-        check_within(self._root / name, self._root).unlink(missing_ok=True)
+        remove_file(self._root / name, self._root)
 
 
 class _Fsspec:
@@ -145,7 +145,7 @@ class _Fsspec:
 
     def put(self, path: Path, name: str, *, new: bool) -> None:
         if new and self._conditional:
-            self._files.pipe_file(self._at(name), path.read_bytes(), mode="create")
+            self._files.pipe_file(self._at(name), read_content(path), mode="create")
         else:
             self._files.put_file(str(path), self._at(name))
 
@@ -215,7 +215,7 @@ class Objects:
         """Return the bytes of a small object; None without it."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "object"
-            return path.read_bytes() if self.get(name, path) else None
+            return read_content(path) if self.get(name, path) else None
 
     def put(self, path: Path, name: str, *, new: bool = False) -> None:
         """Write a file as an object.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from noisylabels.core.checks import Busy, InputError
-from noisylabels.core.files import remove_tree
+from noisylabels.core.files import make_folder, remove_tree
 from noisylabels.experiment.folder import FILES, check_files, read_config
 from noisylabels.experiment.resolve import code_digests
 from noisylabels.study.cell_list import entries, failure, listed_cell, read_list
@@ -353,7 +353,7 @@ class RemoteStore(Store):
                 yield False
                 return
             remove_tree(self.path(cell), self.folder)
-            self.path(cell).mkdir(parents=True)
+            make_folder(self.path(cell))
             yield True
             new = {path.name for path in self.path(cell).iterdir() if path.suffix}
             for name in (*FILES, "failure.json"):

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import Busy, InputError
-from noisylabels.core.files import link_or_copy, remove_tree
+from noisylabels.core.files import (
+    link_or_copy,
+    make_folder,
+    read_json,
+    remove_file,
+    remove_tree,
+    write_text,
+)
 from noisylabels.experiment.folder import FILES
 from noisylabels.study.copies import home_of, run_folder
 from noisylabels.study.leases import give_back, has, look, take
@@ -55,13 +62,13 @@ class Copy:
         if "config.json" in there and ours >= (theirs.size if theirs else 0):
             return
         remove_tree(self.folder)  # also if the store has nothing any more, as after --retry
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         for name in sorted(FILES, key="history.jsonl".__eq__):  # last: its size shows how far the folder is
             if name in there:
                 self.objects.get(f"{self.cell}/{name}", self.folder / name, there[name].size)
                 self._sent[name] = _stamp(self.folder / name)
         if "config.json" in there:
-            (self.folder / _SENT).touch()
+            write_text(self.folder / _SENT, "")
 
     @contextlib.contextmanager
     def sending(self) -> Iterator[None]:
@@ -98,7 +105,7 @@ class Copy:
                 return
             if "result.json" in there:
                 raise FileExistsError
-            (self.folder / _SENT).touch()
+            write_text(self.folder / _SENT, "")
             self.objects.each(self._put, [name for name in new if name != "result.json"])
             if "result.json" in new:
                 self._put("result.json")
@@ -109,13 +116,13 @@ class Copy:
     def _put(self, name: str) -> None:
         """Send a file as it is now: the run may replace it meanwhile."""
         still = self.folder / f".{name}.sending"
-        still.unlink(missing_ok=True)
+        remove_file(still)
         with contextlib.suppress(FileNotFoundError):
             link_or_copy(self.folder / name, still)
             try:
                 self.objects.put(still, f"{self.cell}/{name}", new=name == "result.json")
             finally:
-                still.unlink(missing_ok=True)
+                remove_file(still)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -207,7 +214,7 @@ def _progress(folder: Path) -> dict[str, str]:
     """Return what a runner shows of a cell that has ended."""
     if not (folder / "result.json").exists():
         return {}
-    result = json.loads((folder / "result.json").read_bytes())
+    result = read_json(folder / "result.json")
     final = result["final"] or {}
     seconds = result["train_seconds"] + result["eval_seconds"]
     found = {"epoch": result["epochs"], "accuracy": final.get("test_accuracy"), "seconds": seconds}

@@ -27,9 +27,9 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
     """Run a configuration and return its status, a message and notes for the user, one per line.
 
     The status is done, failed (training diverged), interrupted, refused (it cannot be run), damaged (a file
-    in its folder is corrupted; without the folder it can be run), full (the disk is full, the store of the study
-    does not take what was computed, or the machine cannot run cells: no other cell could either), busy (another process is running it), or found (another process
-    finished it in the meantime).
+    in its folder is corrupted; without the folder it can be run), full (no other cell can be run either: the
+    disk is full, the store of the study does not take what was computed, the machine cannot run cells), busy
+    (another process is running it), or found (another process finished it in the meantime).
 
     Args:
         config: the settings of the run; of a cell of a study at a URL also `at`, see `transfer`.
