@@ -155,6 +155,7 @@ MEASURED = {
     "step": "docs/measured-speed-training.md",
     "store": "docs/measured-speed-data.md",
     "cluster": "docs/study-cluster.md",
+    "executors": "docs/study-cluster.md",
     "tables": "docs/measured-estimator.md",
     "texts": "docs/measured-texts.md",
     "sums": "docs/large-data.md",
