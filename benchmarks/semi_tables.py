@@ -81,7 +81,7 @@ def methods(name: str, grid: Grid) -> Table:
             continue
         took = [s for noise in noises for s in grid.seconds.get((method, "ce", noise), [])]
         cells = [with_failed(grid, method, noise) for noise in noises]
-        rows.append([method, *cells, str(grid.epochs[method]), f"{statistics.fmean(took):.0f}"])
+        rows.append([method, *cells, str(grid.epochs[method]), f"{statistics.median(took):.0f}"])
     rates = ", ".join(f"{100 * statistics.fmean(grid.rates[noise]):.1f} ({noise})" for noise in noises)
     equal = "equal seconds" if name.endswith("-seconds") else "equal steps"
     return Table(
@@ -91,7 +91,7 @@ def methods(name: str, grid: Grid) -> Table:
         rows,
         "Test accuracy of the last epoch, per cent, mean ± sample standard deviation, "
         f"{seeds(grid)} ({grid.machine}, 1 thread). Noise rates, per cent: {rates}. Seconds: of training, "
-        "mean over the runs, on a machine that was shared.",
+        "median of the runs, on a machine that was shared.",
     )
 
 

@@ -49,6 +49,7 @@ def test_every_id_in_results_is_that_of_its_row():
         "paper": 11,
         "semi-digits": 144,
         "semi-digits-seconds": 108,
+        "semi-features": 42,
         "semi-hybrids-digits": 108,
         "tenth": 192,
         "weights-digits": 520,
