@@ -32,7 +32,7 @@ class Sharing:
     Args:
         ranks: of the run.
         rows: of the batch's B, those that its inputs hold on this rank; None for all of them.
-        count: B; None outside a step.
+        count: B; None between steps.
         seed: of what the networks draw, such as dropout; None in evaluation mode.
     """
 
