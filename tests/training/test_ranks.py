@@ -8,12 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 import noisylabels as nl
@@ -23,10 +26,12 @@ from noisylabels.core.device import pick_device
 from noisylabels.core.process import World, world
 from noisylabels.data.augment import parse_augment
 from noisylabels.data.loader import Batches
+from noisylabels.experiment import RunConfig
+from noisylabels.experiment.folder import environment, read_result
 from noisylabels.methods.catalog import METHODS
 from noisylabels.methods.expression import method
 from noisylabels.training.divided import DividedRun
-from noisylabels.training.ranks import Ranks
+from noisylabels.training.ranks import Ranks, _check_unshared
 from noisylabels.training.sharing import Sharing, rows_of
 from ranks_worker import network, on_ranks, ready, trained
 from warm_process import WarmPopen
@@ -477,3 +482,110 @@ def test_each_process_of_a_machine_has_a_gpu(monkeypatch):
     with pytest.raises(InputError, match="the device is 'cuda:1', and each of several processes"):
         pick_device("cuda:1")
     assert pick_device("cpu") == torch.device("cpu")
+
+
+def test_a_launcher_may_show_each_process_its_gpu(monkeypatch):
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.ones(1) if str(device) == "cuda:0" else None)
+    assert pick_device("cuda") == torch.device("cuda:0")
+
+
+def test_processes_that_share_a_gpu_are_named(monkeypatch):
+    store = dist.HashStore()
+    monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", lambda: store)
+    _check_unshared("node1 GPU-a", World(0, 3, 0))
+    _check_unshared("node2 GPU-a", World(1, 3, 0))
+    with pytest.raises(InputError, match="processes 1 and 3 of this run use the same GPU"):
+        _check_unshared("node1 GPU-a", World(2, 3, 1))
+
+
+class Alone(Ranks):
+    """One of two ranks, of which the other asks for nothing."""
+
+    def _ask(self, flags):
+        self.asked = list(flags)
+
+    def _answer(self, flags):
+        found, self.asked = getattr(self, "asked", None), None
+        return found or [False for _ in flags]
+
+
+def test_what_a_rank_asks_for_once_is_not_lost_when_another_answer_comes_first():
+    ranks = Alone(0, 2)
+    given = [(False, True), (True, False), (False, False), (False, False), (False, False)]
+    answers = [ranks.agree(flags, now=False) for flags in given]
+    assert answers == [[False, False], [False, True], [False, False], [True, False], [False, False]]
+
+
+def in_turn(monkeypatch: pytest.MonkeyPatch, block: Callable[[int], None], size: int) -> dict[int, str]:
+    """Run a block in turn on ranks that are threads of this process, and return how each ended."""
+    store, ended = dist.HashStore(), {}
+    monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", lambda: store)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr("noisylabels.training.ranks._reports", [])
+    monkeypatch.setattr("noisylabels.training.ranks._turns", [])
+    monkeypatch.setattr("noisylabels.training.ranks.len", lambda _: 1, raising=False)  # every thread's first
+
+    def of(rank: int) -> None:
+        try:
+            with Ranks(rank, size).in_turn():
+                block(rank)
+            ended[rank] = "done"
+        except Exception as error:
+            ended[rank] = type(error).__name__
+
+    threads = [threading.Thread(target=of, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(ended) == size
+    return ended
+
+
+def test_ranks_prepare_in_turn_and_go_on_together(monkeypatch):
+    order: list[tuple[str, int]] = []
+
+    def block(rank: int) -> None:
+        order.append(("begin", rank))
+        time.sleep(0.05)
+        order.append(("end", rank))
+
+    assert in_turn(monkeypatch, block, 3) == dict.fromkeys(range(3), "done")
+    assert order[:2] == [("begin", 0), ("end", 0)]
+    assert {rank for _, rank in order[2:]} == {1, 2}
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_rank_whose_preparation_fails_ends_the_wait_of_the_others(failing: int, monkeypatch):
+    began = time.monotonic()
+
+    def block(rank: int) -> None:
+        if rank == failing:
+            raise InputError("no such file")
+
+    ended = in_turn(monkeypatch, block, 3)
+    assert ended[failing] == "InputError"
+    assert {ended[rank] for rank in range(3) if rank != failing} <= {"RankLost"}
+    assert time.monotonic() - began < 10
+
+
+def test_only_ranks_that_joined_are_recorded(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert "processes" not in environment(torch.device("cpu"))
+
+
+def test_a_result_of_another_machine_is_waited_for(tmp_path):
+    nl.run(RunConfig(data="digits", model="linear", epochs=1, out=str(tmp_path / "run")))
+    result, hidden = tmp_path / "run" / "result.json", tmp_path / "hidden"
+    result.rename(hidden)
+    timer = threading.Timer(0.3, lambda: hidden.rename(result))
+    timer.start()
+    assert read_result(tmp_path / "run", 30).status == "done"
+    timer.join()
+    result.unlink()
+    with pytest.raises(InputError, match=r"result\.json"):
+        read_result(tmp_path / "run", 0.1)

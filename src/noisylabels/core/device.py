@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def pick_device(name: str) -> torch.device:
     """Return the device `name`; "auto" is a GPU if one is available.
 
-    Of several processes that torchrun started on a machine, each has the GPU of its number.
+    Of several processes that torchrun started on a machine, each has the GPU of its number, or the only one
+    that its launcher shows it.
 
     Raises:
         InputError: the device is not usable; several processes would share a GPU.
@@ -41,14 +42,19 @@ def pick_device(name: str) -> torch.device:
 def _of_process(name: str, local_rank: int, count: int) -> str:
     """Return the GPU of one of several processes of a machine.
 
-    >>> _of_process("cuda", 1, 4)
-    'cuda:1'
+    Launchers such as srun with --gpus-per-task may show each process one GPU, which then is number 0. That
+    processes do not share it is checked once they are joined.
+
+    >>> _of_process("cuda", 1, 4), _of_process("cuda", 1, 1)
+    ('cuda:1', 'cuda:0')
     """
     if name != "cuda":
         raise InputError(
             f"the device is {name!r}, and each of several processes uses the GPU of its number; "
             "use --device cuda, and CUDA_VISIBLE_DEVICES to choose the GPUs"
         )
+    if count == 1:
+        return "cuda:0"
     if count and local_rank >= count:
         raise InputError(
             f"process {local_rank + 1} of this machine has no GPU, it has {count}; start at most {count} "

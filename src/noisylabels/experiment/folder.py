@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import sys
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from noisylabels.core.config import to_dict
 from noisylabels.core.files import file_digest, remove_file, write_json
 from noisylabels.core.json_text import parse_json
 from noisylabels.core.opening import open_file
-from noisylabels.core.process import processor, world
+from noisylabels.core.process import processor
 from noisylabels.core.schema import REMEDY, checked, read_checked
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
 from noisylabels.experiment.documents import Config, Environment, Result
@@ -224,6 +225,11 @@ def _zip(file: BinaryIO) -> bool:
 _ENDS = {"labels.parquet": _parquet, "model.safetensors": _weights, "checkpoint.pt": _zip}
 
 
+SHOWN_SECONDS = 90.0
+"""How long a network file system may hide a file from a machine that has looked for it before: with NFS's
+defaults, 60 seconds."""
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """Return the software versions and the hardware that a result was computed with.
 
@@ -234,12 +240,13 @@ def environment(device: torch.device) -> dict[str, Any]:
     import torch
 
     from noisylabels.losses import kernel_name
+    from noisylabels.training.ranks import processes
 
     packages = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn")
     versions = {name: importlib.metadata.version(name) for name in packages}
     if (timm := sys.modules.get("timm")) is not None:  # the run's model is timm's
         versions["timm"] = getattr(timm, "__version__", "unknown")
-    here = world()
+    count = processes()
     return {
         "noisylabels": __version__,
         "python": platform.python_version(),
@@ -248,15 +255,23 @@ def environment(device: torch.device) -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        **({"processes": here.size} if here.size > 1 else {}),
+        **({"processes": count} if count > 1 else {}),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "kernel": kernel_name(),  # of the losses; kernels differ in rounding
     }
 
 
-def read_result(out: Path) -> RunResult:
-    """Return the result of a finished run."""
+def read_result(out: Path, seconds: float = 0.0) -> RunResult:
+    """Return the result of a finished run.
+
+    Args:
+        out: the folder of the run.
+        seconds: how long to wait for a result that another machine has written.
+    """
     path = out / "result.json"
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and path not in out.iterdir():
+        time.sleep(0.1)
     result = read_checked(path, Result)
     names = result["class_names"]
     ends = [row for row in (result["final"], result.get("kept")) if row is not None]

@@ -13,6 +13,7 @@ from noisylabels.encoders.names import AUTO, MISSING, NONE
 from noisylabels.experiment.auto_loss import choose, number_of_steps
 from noisylabels.experiment.config import RunConfig
 from noisylabels.experiment.folder import (
+    SHOWN_SECONDS,
     RunResult,
     check_files,
     check_folder,
@@ -326,7 +327,7 @@ def _run_alone(
             result |= {"status": "failed", "message": str(error)}
     with ranks.in_turn():
         if not ranks.first:
-            return read_result(out)
+            return read_result(out, SHOWN_SECONDS)
         use.write()
         write_recordings(recorded if history.rows else [], out)
         if result["status"] == "done":

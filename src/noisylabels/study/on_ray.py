@@ -59,7 +59,7 @@ class OnRay:
         self._given_up = False
         self._looked, self._room = -LOOK_SECONDS, 1
         threads = str(max(int(cpus), 1))
-        variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, JOBS: str(self.slots)}
+        variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         self._task = self._ray.remote(_carry_out).options(
             num_cpus=cpus, num_gpus=gpus, max_retries=0, runtime_env={"env_vars": variables | _source()}
         )
@@ -90,7 +90,7 @@ class OnRay:
     def notes(self) -> Iterator[str]:
         """Yield what the user has to know about the cluster: it has no room for a cell, or unused GPUs."""
         there = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if not any(all(one.get(name, 0.0) >= n for name, n in self._needs.items()) for one in there):
+        if not any(_room(one, self._needs) for one in there):
             wanted = " and ".join(f"{n:g} {name}s" for name, n in self._needs.items() if n)
             yield f"no machine of the Ray cluster has {wanted}, which a cell reserves; waiting for one"
         if not self._needs["GPU"] and (unused := sum(one.get("GPU", 0.0) for one in there)):
@@ -101,14 +101,13 @@ class OnRay:
         """As many cells as the cluster has room for, and at least one, which waits for a machine."""
         now = time.monotonic()
         if now - self._looked >= LOOK_SECONDS:
-            there = self._ray.cluster_resources()
-            room = [int(there.get(name, 0.0) / need) for name, need in self._needs.items() if need]
-            self._room, self._looked = max(min(room), 1), now
+            there = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            self._room, self._looked = max(sum(_room(one, self._needs) for one in there), 1), now
         return self._room if self._most is None else min(self._room, self._most)
 
     def submit(self, name: str, config: Mapping[str, Any], stop: Callable[[], bool]) -> None:
         """Submit a cell as a task."""
-        self._running[self._task.remote(dict(config), self._track, os.getcwd())] = name
+        self._running[self._task.remote(dict(config), self._track, os.getcwd(), self.slots)] = name
 
     def answers(self, seconds: float) -> Iterator[tuple[str, Answer | Lost]]:
         """Yield the answers of the tasks that have ended."""
@@ -154,6 +153,22 @@ class OnRay:
         self._ray.shutdown()
 
 
+def _room(resources: Mapping[str, float], needs: Mapping[str, float]) -> int:
+    """Return how many cells a machine has room for; no cell is divided among machines, or among GPUs.
+
+    >>> _room({"CPU": 16.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 0.4})
+    4
+    """
+    room = []
+    for name, need in needs.items():
+        there = resources.get(name, 0.0) + 1e-9
+        if name == "GPU" and 0 < need < 1:
+            room.append(int(there) * int((1 + 1e-9) / need))
+        elif need:
+            room.append(int(there / need))
+    return min(room)
+
+
 def _check_parts(needs: Mapping[str, float]) -> None:
     """Raise an `InputError` for amounts that Ray does not divide."""
     for name, need in needs.items():
@@ -179,16 +194,18 @@ def _check_listening(address: str | None) -> None:
 def _source() -> dict[str, str]:
     """Return the path of this package, for machines where it is not installed but lies in the same place."""
     source = str(Path(noisylabels.__file__).parents[1])
-    return {"PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+    paths = [source, os.environ.get("PYTHONPATH"), "${PYTHONPATH}"]  # the last is that of the machine
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def _carry_out(config: dict[str, Any], track: Sequence[str], folder: str) -> Answer:
+def _carry_out(config: dict[str, Any], track: Sequence[str], folder: str, jobs: int) -> Answer:
     """Run a cell in a process of the cluster; an interrupt lets it write its checkpoint.
 
     Args:
         config: of the cell.
         track: names of trackers.
         folder: the working folder of the command, to which relative paths refer.
+        jobs: number of cells at a time in the cluster.
     """
     from noisylabels.core.interrupt import stop_on_signals
     from noisylabels.core.process import keep_freed_memory
@@ -199,6 +216,7 @@ def _carry_out(config: dict[str, Any], track: Sequence[str], folder: str) -> Ans
     except OSError as error:
         message = f"{folder} on {socket.gethostname()}: {error.strerror}; start the command in a folder "
         return {"status": "full", "message": message + "that all machines share"}
+    os.environ[JOBS] = str(jobs)
     keep_freed_memory()
     with stop_on_signals() as stop:
         return carry_out(config, stop, track)

@@ -6,8 +6,10 @@ state. They divide the work of the networks (`sharing.py`), and rank 0 alone wri
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +21,13 @@ from torch import Tensor
 from noisylabels.core.checks import InputError
 from noisylabels.core.device import pick_device
 from noisylabels.core.interrupt import Interrupted, RankLost
-from noisylabels.core.process import world
+from noisylabels.core.process import World, world
 
 _POLL_SECONDS = 0.05  # between looks at whether an earlier rank is done
 
 _alone: list[bool] = []  # not empty within `alone`
 _turns: list[int] = []  # of this process so far: all ranks take the same ones
+_reports: list[bool] = []  # the answer of `reports`, once asked
 
 
 class Ranks:
@@ -39,6 +42,7 @@ class Ranks:
     def __init__(self, rank: int = 0, size: int = 1, control: dist.ProcessGroup | None = None) -> None:
         self.rank, self.size, self.control = rank, size, control
         self._asked: tuple[dist.Work, Tensor] | None = None
+        self._kept: list[bool] = []
 
     @classmethod
     def of_this_run(cls, device: torch.device) -> Ranks:
@@ -134,8 +138,10 @@ class Ranks:
         """
         if not self.several:
             return list(flags)
+        flags = [flag or kept for flag, kept in zip(flags, self._kept or flags, strict=True)]
         found = self._answer(flags)
-        if not any(found):
+        self._kept = flags if any(found) else []  # those are acted on first, and these asked after it
+        if not self._kept:
             self._ask(flags)
             found = self._answer(flags) if now else found
         return found
@@ -171,10 +177,12 @@ class Ranks:
         """Run the block on rank 0, then on the first rank of each other machine, then on all others.
 
         So what rank 0 prepares and writes is found by the others, and what a machine's first rank decodes,
-        by those of its machine. A training within the block is that of this process alone.
+        by those of its machine. A training within the block is that of this process alone. All leave it
+        together, however long one of them takes; an exchange of numbers would end after torch's timeout.
 
         Raises:
             Interrupted: `stop` returned True while this process waited.
+            RankLost: the block raised on another rank, which reports the error.
         """
         if not self.several:
             yield
@@ -185,16 +193,35 @@ class Ranks:
         local = int(os.environ.get("LOCAL_RANK", self.rank))
         machines = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
         turn = 0 if self.first else 1 if local == 0 else 2
-        for earlier, count in ((0, 1), (1, machines - 1)):
+
+        def wait_for(turn: int | str, count: int) -> None:
             with _or_lost():
-                while earlier < turn and store.add(f"{name}/{earlier}", 0) < count:
+                while store.add(f"{name}/{turn}", 0) < count:
                     if stop():
                         raise Interrupted(0, 0, "while another process prepared the run")
+                    if store.add(f"{name}/failed", 0):
+                        raise RankLost(self.rank, self.size)
                     time.sleep(_POLL_SECONDS)
-        with alone():
-            yield
+
+        for earlier, count in [(0, 1), (1, machines - 1)][:turn]:
+            wait_for(earlier, count)
+        try:
+            with alone():
+                yield
+        except BaseException:
+            reports()  # before the others notice
+            with contextlib.suppress(RuntimeError):  # the process that holds the store has ended
+                store.add(f"{name}/failed", 1)
+            raise
         with _or_lost():
             store.add(f"{name}/{turn}", 1)
+            store.add(f"{name}/all", 1)
+        wait_for("all", self.size)
+
+
+def processes() -> int:
+    """Return the number of processes that this one has joined, itself included."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextmanager
@@ -234,10 +261,30 @@ def joined(device: str) -> Iterator[Ranks]:
             f"the {here.size} processes of this run cannot connect at {where!r} "
             f"({' '.join(str(error).split())[:120]}); start them by torchrun"
         ) from error
+    if place.type == "cuda":
+        name = f"{platform.node()} {torch.cuda.get_device_properties(place).uuid}"
+        _check_unshared(name, here)
     yield Ranks(here.rank, here.size)
     with _or_lost():
         dist.barrier()
     dist.destroy_process_group()
+
+
+def _check_unshared(gpu: str, here: World) -> None:
+    """Raise an `InputError` if a process of a lower rank uses the same GPU, which NCCL does not allow.
+
+    Args:
+        gpu: a name that is the same in processes that use the same one.
+        here: this process.
+    """
+    store = dist.distributed_c10d._get_default_store()
+    store.set(f"noisylabels/gpu/{here.rank}", gpu)
+    for rank in range(here.rank):
+        if store.get(f"noisylabels/gpu/{rank}").decode() == gpu:  # waits for it
+            raise InputError(
+                f"processes {rank + 1} and {here.rank + 1} of this run use the same GPU; start one process "
+                "per GPU, or use --device cpu"
+            )
 
 
 def reports() -> bool | None:
@@ -247,10 +294,12 @@ def reports() -> bool | None:
     """
     if not dist.is_available() or not dist.is_initialized():
         return None
-    try:
-        return dist.distributed_c10d._get_default_store().add("noisylabels/reported", 1) == 1
-    except RuntimeError:  # the process that held the store has ended
-        return world().local_rank <= 1
+    if not _reports:
+        try:
+            _reports.append(dist.distributed_c10d._get_default_store().add("noisylabels/reported", 1) == 1)
+        except RuntimeError:  # the process that held the store has ended
+            _reports.append(world().local_rank <= 1)
+    return _reports[0]
 
 
 @contextmanager
