@@ -1,4 +1,4 @@
-"""Write the tables and figures of docs/found.md from the runs in results/ and the published numbers.
+"""Write the tables and figures of docs/measured-found.md from the runs in results/ and the published numbers.
 
     python benchmarks/found.py
 
@@ -50,7 +50,7 @@ class Options:
 
     results: Path = Path("results")
     """folder with the studies that `found_runs` names: paper, tenth, ..., each with a runs.parquet"""
-    document: Path = Path("docs/found.md")
+    document: Path = Path("docs/measured-found.md")
     """the document with the markers"""
 
 
@@ -66,7 +66,14 @@ def tables(runs: Runs) -> list[Table]:
         memory(runs),
         knob(runs.knob),
         forms(runs.tenth, runs.tenth_rates),
-        claims([("all images", runs.paper), ("a tenth", runs.tenth), ("digits", runs.digits)]),
+        claims(
+            {
+                "all images": runs.paper,
+                "features": runs.frozen,
+                "a tenth": runs.tenth,
+                "digits": runs.digits,
+            }
+        ),
     ]
 
 
@@ -399,9 +406,9 @@ def forms(tenth: Results, tenth_rates: Mapping[str, float]) -> Table:
 # Claims and time ------------------------------------------------------------------------------------------
 
 
-def claims(sets: Sequence[tuple[str, Results]]) -> Table:
+def claims(sets: Mapping[str, Results]) -> Table:
     """Return the verdict on every claim of the paper, by data."""
-    findings = {name: judge(OBSERVATIONS, results) for name, results in sets}
+    findings = {name: judge(OBSERVATIONS, results) for name, results in sets.items()}
     rows: list[list[Cell]] = [
         [claim.name, claim.section, *(found[place].status for found in findings.values())]
         for place, claim in enumerate(OBSERVATIONS)
@@ -413,7 +420,7 @@ def claims(sets: Sequence[tuple[str, Results]]) -> Table:
     ]
     apart = [
         sentence
-        for name, results in sets
+        for name, results in sets.items()
         for sentence in _other_verdicts(name, findings[name], judge_by_machine(OBSERVATIONS, results))
     ]
     note = " ".join(["; ".join(totals) + ".", *apart])

@@ -1,4 +1,4 @@
-"""Build the figures of docs/found.md; `found.py` draws them."""
+"""Build the figures of docs/measured-found.md; `found.py` draws them."""
 
 from __future__ import annotations
 

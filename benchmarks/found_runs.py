@@ -1,4 +1,4 @@
-"""Read the runs behind docs/found.md, and name noises, weights and machines as its tables do."""
+"""Read the runs behind docs/measured-found.md, and name noises, weights and machines as its tables do."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class Runs:
             for row in read_rows(self.folder / name / "runs.parquet"):
                 found.setdefault(row["config"]["noise"], []).append(row["noise"]["rate"])
         return {noise: statistics.fmean(rates) for noise, rates in found.items()}
+
+    @cached_property
+    def frozen(self) -> Results:
+        """The same losses and others on features of all images."""
+        return self.read("frozen")
 
     @cached_property
     def digits(self) -> Results:

@@ -1,22 +1,23 @@
-"""Write the tables of docs/measured-frozen.md from the runs of the study `frozen`.
+"""Write the tables of docs/measured-frozen.md from the runs of the study frozen-grid.
 
-    noisylabels study run frozen --data cifar10-jpeg --data-root FOLDER
-    noisylabels study export frozen --file results/frozen/runs.parquet
+    noisylabels study run benchmarks/studies/frozen-grid.toml --data-root FOLDER \\
+        --labels FOLDER/cifar10n.parquet --out runs/frozen
+    noisylabels study export runs/frozen --file results/frozen/runs.parquet
     python benchmarks/frozen_table.py
 
-The script trains nothing. It writes table.md beside the runs, and into the document: one table for each
-noise that has runs of at least two losses, one of what the sums gain, and how many cells were not run.
+The script trains nothing. It writes table.md beside the runs, and the same tables into the document.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 from document_tables import with_tables
-from found_runs import machines, words
+from found_runs import machines, span, words
 
 from noisylabels.core.files import write_text
 from noisylabels.losses import PAPER
@@ -25,6 +26,15 @@ from noisylabels.study.grid import load_study
 from noisylabels.study.results import Measure, Results, Run, accuracy, dead, memorized, read_results
 from noisylabels.study.statistics import compare
 from noisylabels.training.metrics import DEAD_RECALL
+
+STUDY = "benchmarks/studies/frozen-grid.toml"
+
+KINDS = {
+    "symmetric noise": ("none", "symmetric"),
+    "asymmetric noise": ("asymmetric",),
+    "human annotations and instance-dependent noise": ("human", "instance"),
+}
+"""Heading -> the first words of its noises."""
 
 SUMS = tuple(loss for loss in PAPER if "+" in loss)
 
@@ -39,21 +49,16 @@ class Options:
     """the document that shows the tables between its markers"""
 
 
-def best(run: Run) -> float:
-    """Return the highest test accuracy of any epoch: what an early stop could reach at most."""
-    return float(run.curves["test_accuracy"].max())
-
-
-def recovered(run: Run) -> float | None:
-    """Return the share of noisy labels whose true class the last epoch's model predicts."""
-    return run.last("recovered")
+def forgotten(run: Run) -> float:
+    """Return the test accuracy of the best epoch minus that of the last."""
+    curve = run.curves["test_accuracy"]
+    return float(curve.max() - curve[-1])
 
 
 MEASURES: dict[str, tuple[Measure, float, int]] = {
     "last epoch": (accuracy, 100.0, 1),
-    "best epoch": (best, 100.0, 1),
+    "after the best epoch": (forgotten, 100.0, 1),
     "memorized": (memorized, 100.0, 1),
-    "recovered": (recovered, 100.0, 1),
     "dead classes": (dead, 1.0, 1),
 }
 """Column -> measure, factor of its unit, digits."""
@@ -69,29 +74,44 @@ def number(results: Results, column: str, loss: str, noise: str) -> Cell:
     return Number(factor * found.mean, deviation, n=found.n, digits=digits)
 
 
-def by_noise(results: Results) -> Iterator[Table]:
-    """Yield a table of all measures for each noise."""
-    for noise in results.noises:
-        losses = [loss for loss in PAPER if results.cell(loss, noise)]
-        if len(losses) < 2:
-            continue
-        columns = [c for c in MEASURES if any(number(results, c, loss, noise) for loss in losses)]
-        counts = sorted({len(results.cell(loss, noise)) for loss in losses})
-        runs = f"n = {counts[0]}" if len(counts) == 1 else f"n from {counts[0]} to {counts[-1]}"
-        rows: list[list[Cell]] = [
-            [loss, *(number(results, column, loss, noise) for column in columns)] for loss in losses
-        ]
-        seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in results.done if r.noise == noise}))
-        yield Table(
-            f"frozen-{noise.replace(':', '-')}",
-            "Clean labels" if noise == "none" else f"Noise {words(noise)}",
-            ["loss", *columns],
-            rows,
-            f"{results.title} ({machines(results)}); {runs}, seed{'s' * (',' in seeds)} {seeds}. Test "
-            "accuracy of the last and of the best epoch, and shares of the noisy training labels, per cent. "
-            "Memorized: predicted as the given label; recovered: predicted as the true one. Dead class: a "
-            f"test recall of {100 * DEAD_RECALL:g} % or less.",
-        )
+def tables(results: Results) -> Iterator[Table]:
+    """Yield tables of accuracy and memorization for each kind of noise, and of what they hide."""
+    for kind, of_kind in KINDS.items():
+        noises = [noise for noise in results.noises if noise.partition(":")[0] in of_kind]
+        yield by_noise(results, kind, "last epoch", noises, "Test accuracy of the last epoch, per cent.")
+        noisy = [noise for noise in noises if noise != "none"]
+        note = "Share of the noisy training labels that the last epoch's model predicts, per cent."
+        yield by_noise(results, kind, "memorized", noisy, note)
+    noises = list(results.noises)
+    note = (
+        "Test accuracy of the best epoch minus that of the last, in points: what an early stop gains at most."
+    )
+    yield by_noise(results, "every noise", "after the best epoch", noises, note)
+    limit = f"{100 * DEAD_RECALL:g} %"
+    note = f"Number of classes, of ten, with a test recall of {limit} or less after the last epoch."
+    yield by_noise(results, "every noise", "dead classes", noises, note)
+    if (found := gains(results)) is not None:
+        yield found
+
+
+def by_noise(results: Results, kind: str, column: str, noises: Sequence[str], note: str) -> Table:
+    """Return a table of one measure by loss and noise."""
+    losses = [loss for loss in results.losses if any(results.cell(loss, noise) for noise in noises)]
+    rows: list[list[Cell]] = [
+        [loss, *(number(results, column, loss, noise) for noise in noises)] for loss in losses
+    ]
+    if column == "dead classes":
+        rows = [row for row in rows if any(isinstance(each, Number) and each.mean > 0 for each in row)]
+        note += " Losses that are not listed have none."
+    counts = sorted({len(results.cell(loss, noise)) for loss in losses for noise in noises} - {0})
+    runs = f"n = {span(counts)}" + (", mean ± sample standard deviation" if counts[-1] > 1 else "")
+    return Table(
+        f"frozen-{kind}-{column}".replace(" ", "-"),
+        f"{column[0].upper()}{column[1:]}, {kind}",
+        ["loss", *(words(noise) for noise in noises)],
+        rows,
+        f"{note} {runs}.",
+    )
 
 
 def gains(results: Results) -> Table | None:
@@ -123,23 +143,23 @@ def gains(results: Results) -> Table | None:
     )
 
 
-def not_run(results: Results) -> str:
-    """Return how many cells of the study were run, in words."""
-    cells = load_study("frozen").cells()
-    there = {(run.loss, run.noise, run.seed) for run in results.done}
-    wanted = {(c.config.loss, c.config.noise, c.config.seed) for c in cells}
-    missing = len(wanted - there)
-    return f"{len(wanted) - missing} of the {len(wanted)} cells of the study have been run" + (
-        f"; {missing} have not." if missing else "."
+def done(results: Results) -> str:
+    """Return how many cells of the study were run, on what, and for how long."""
+    cells = load_study(STUDY).cells({}, labels="cifar10n.parquet")
+    wanted = {cell.run_id for cell in cells}
+    there = [run for run in results.done if run.run_id in wanted]
+    seconds = [sum(run.curves["train_seconds"]) + sum(run.curves["eval_seconds"]) for run in there]
+    return (
+        f"{len(there)} of the {len(wanted)} cells of the study have been run ({machines(results)}, two at a "
+        f"time beside other work), {statistics.median(seconds):.0f} seconds each in the median."
     )
 
 
 def main(options: Options) -> None:
     """Write table.md."""
     (results,) = read_results([options.results / "runs.parquet"])
-    found = [*by_noise(results), gains(results)]
-    parts = [markdown(table).rstrip() for table in found if table is not None]
-    text = "\n\n".join([*parts, not_run(results)]) + "\n"
+    parts = [markdown(table).rstrip() for table in tables(results)]
+    text = "\n\n".join([done(results), *parts]) + "\n"
     write_text(options.results / "table.md", text)
     document = options.document.read_text(encoding="utf-8")
     write_text(options.document, with_tables(document, [("tables", text)]))

@@ -1,4 +1,4 @@
-"""docs/found.md and docs/measured-photographs.md agree with the runs in results/ and published numbers."""
+"""docs/measured-found.md and docs/measured-photographs.md agree with the runs in results/ and published numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def runs() -> Runs:
 
 
 def test_every_table_of_the_document_is_made_of_the_runs(runs):
-    document = (ROOT / "docs" / "found.md").read_text(encoding="utf-8")
+    document = (ROOT / "docs" / "measured-found.md").read_text(encoding="utf-8")
     assert found.renewed(document, runs) == document
     names = [name for name, _ in found.texts(runs)]
     assert len(names) == len(set(names)) == document.count("<!-- /")
@@ -48,7 +48,7 @@ def test_the_page_of_photographs_has_the_column_of_the_paper(runs):
 def test_the_figures_are_those_of_the_runs(runs):
     folder = ROOT / "results" / "found"
     assert found.digests(runs) == json.loads((folder / "figures.json").read_text(encoding="utf-8"))
-    document = (ROOT / "docs" / "found.md").read_text(encoding="utf-8")
+    document = (ROOT / "docs" / "measured-found.md").read_text(encoding="utf-8")
     for figure in figures(runs):
         assert (folder / f"{figure.name}.svg").exists()
         assert f"results/found/{figure.name}.svg" in document

@@ -150,7 +150,9 @@ def test_a_row_has_what_is_promised_and_is_written_as_it_is(sets, model, tmp_pat
     for row in history.rows:
         assert {name: type(value) for name, value in row.items()} == PROMISED
         assert row["train_seconds"] > 0 < row["eval_seconds"]
-        assert 0 < row["data_seconds"] < row["train_seconds"]
+        assert 0 <= row["data_seconds"] < row["train_seconds"]
+        times = [row[f"{name}_seconds"] for name in ("train", "data", "eval")]
+        assert times == [round(value, 4) for value in times]
     assert steps == [(e, d, 3) for e in (1, 2) for d in (1, 2, 3)]
     assert told == history.rows
     written = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]

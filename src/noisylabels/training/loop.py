@@ -301,8 +301,9 @@ class _Run:
         if data.validation is not None:
             validated = self.evaluate("validation split", data.validation)
             row |= {"validation_loss": validated.loss, "validation_accuracy": validated.accuracy}
-        row |= {"train_seconds": self.train_seconds, "data_seconds": self.data_seconds}
-        row |= {"eval_seconds": _now(self.device) - began}
+        seconds = {"train": self.train_seconds, "data": self.data_seconds, "eval": _now(self.device) - began}
+        # more digits are noise, and a third of an exported study
+        row |= {f"{name}_seconds": round(value, 4) for name, value in seconds.items()}
         _add_columns(row, self.method.columns(), self.method)
         _add_columns(row, self.method.loss_columns(), self.method)
         for callback in self.callbacks:
