@@ -1,4 +1,4 @@
-"""Write the tables and figures of docs/measured-found.md from the runs in results/ and the published numbers.
+"""Write the tables and figures of docs/found.md and docs/measured-found.md from runs and published numbers.
 
     python benchmarks/found.py
 
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import tyro
 from document_tables import figure_digests, with_tables
+from found_decisions import decisions
 from found_figures import figures
 from found_runs import KNOB_NOISES, TENTH_NOISES, Runs, machines, span, weights, words
 from scipy import stats
@@ -51,7 +52,9 @@ class Options:
     results: Path = Path("results")
     """folder with the studies that `found_runs` names: paper, tenth, ..., each with a runs.parquet"""
     document: Path = Path("docs/measured-found.md")
-    """the document with the markers"""
+    """the document with the tables"""
+    article: Path = Path("docs/found.md")
+    """the document with the table of decisions"""
 
 
 def tables(runs: Runs) -> list[Table]:
@@ -471,6 +474,11 @@ def renewed(document: str, runs: Runs, only: str = "") -> str:
     return with_tables(document, (each for each in texts(runs) if only in ("", each[0])))
 
 
+def decided_upon(article: str, runs: Runs) -> str:
+    """Return the article with its table of decisions rebuilt from the runs."""
+    return with_tables(article, [("decisions", decisions(runs))])
+
+
 def digests(runs: Runs) -> dict[str, str]:
     """Return a digest of the content of each figure."""
     return figure_digests(figures(runs))
@@ -479,6 +487,7 @@ def digests(runs: Runs) -> dict[str, str]:
 def main(options: Options) -> None:
     runs, out = Runs(options.results), options.results / "found"
     write_text(options.document, renewed(options.document.read_text(encoding="utf-8"), runs))
+    write_text(options.article, decided_upon(options.article.read_text(encoding="utf-8"), runs))
     write_text(PHOTOGRAPHS, renewed(PHOTOGRAPHS.read_text(encoding="utf-8"), runs, only="column"))
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "figures.json", digests(runs))

@@ -125,6 +125,7 @@ TABLES = {
     "weights-digits": "docs/measured-weights.md",
     "weights-fashion": "docs/measured-weights.md",
     "weights-frozen": "docs/measured-weights.md",
+    "weights-hundred": "docs/measured-weights.md",
 }
 
 MEASURED = {

@@ -1,8 +1,9 @@
-"""docs/measured-found.md and docs/measured-photographs.md agree with the runs in results/ and published numbers."""
+"""The pages on what was found agree with the runs in results/ and published numbers."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,17 @@ def test_every_table_of_the_document_is_made_of_the_runs(runs):
     assert found.renewed(changed, runs) == document
     with pytest.raises(SystemExit, match="has no place for column"):
         found.renewed("nothing", runs)
+
+
+def test_the_decisions_are_made_of_the_runs(runs):
+    article = (ROOT / "docs" / "found.md").read_text(encoding="utf-8")
+    assert found.decided_upon(article, runs) == article
+    rows = [line for line in article.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == 10
+    for row in rows:
+        assert re.search(r"\d", row.split("|")[3]), "no figure"
+        assert re.search(r"\(n = \d+\)", row)
+    assert len(article.split()) < 1800
 
 
 def test_the_page_of_photographs_has_the_column_of_the_paper(runs):

@@ -55,6 +55,7 @@ def test_every_id_in_results_is_that_of_its_row():
         "weights-digits": 520,
         "weights-fashion": 150,
         "weights-frozen": 198,
+        "weights-hundred": 135,
     }
 
 
