@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from found_runs import Runs
+from method_runs import Grid
+from method_tables import ranked, read
 
 from noisylabels.study.results import Results, accuracy, read_results
 
@@ -28,6 +30,11 @@ class Evidence:
         found = read_results([self.runs.folder / name / "runs.parquet"])
         (results,) = [each for each in found if f" {model}" in each.title]
         return results
+
+    @cached_property
+    def grids(self) -> dict[str, Grid]:
+        """Methods by data set."""
+        return read(self.runs.folder)
 
     @cached_property
     def features(self) -> Results:
@@ -56,95 +63,150 @@ def accuracies(results: Results, noise: str, names: Mapping[str, str]) -> str:
 
 
 def _classifiers(known: Evidence) -> str:
-    ranks = known.benchmark("tables-amd-epyc-2-rivals")["ranks"]["mean"]
-    (ours, rank), (rival, other) = sorted(ranks.items(), key=lambda item: item[1])[:2]
-    where = "four sets, six noises (n = 2)"
-    return f"mean rank {rank:.1f} ({ours}) and {other:.1f} ({rival}) of {len(ranks)}; {where}"
+    found = known.benchmark("tables-amd-epyc-2-rivals")
+    (_, rank), (rival, other) = sorted(found["ranks"]["mean"].items(), key=lambda item: item[1])[:2]
+    count, settings = len(found["ranks"]["mean"]), found["ranks"]["settings"]
+    return f"mean rank {rank:.1f} of {count} over {settings} settings, next {rival} with {other:.1f} (n = 2)"
 
 
 def _photographs(known: Evidence) -> str:
-    rows = [row for row in known.benchmark("default-photos")["rows"] if row["epochs"] == 30]
-    default, ce = ([r["accuracy"] for r in rows if r["loss"] == loss] for loss in ("default", "ce"))
-    return f"3,000, 17 % of the labels wrong: {percent(default)}, ce {percent(ce)} (n = {len(ce)})"
+    trained = [row["trained"] for row in known.benchmark("walk-photographs")["features"]]
+    noisy, clean = ([each[name]["accuracy"] for each in trained] for name in ("given", "true"))
+    said = f"{percent(noisy)}, with true labels {percent(clean)} (n = {len(noisy)})"
+    return f"3,000, 17 % of the labels wrong: {said}"
+
+
+def _features(known: Evidence) -> str:
+    found = {
+        name: [row["accuracy"] for row in known.benchmark("calibration")["rows"] if row["labels"] == name]
+        for name in ("aggre", "worse")
+    }
+    said = ", ".join(f"`{name}` {percent(values)}" for name, values in found.items())
+    return f"2,500 photographs: {said} (n = {len(found['worse'])})"
+
+
+def _from_pixels(known: Evidence) -> str:
+    found = {
+        loss: [
+            row["accuracy"]
+            for row in known.benchmark("default-loss")["rows"]
+            if (row["set"], row["noise"], row["epochs"]) == ("photographs", "symmetric:0.4", 30)
+            and row["loss"] == loss
+        ]
+        for loss in ("4*gce", "ce")
+    }
+    return (
+        ", ".join(f"{loss} {percent(values)}" for loss, values in found.items())
+        + f" (n = {len(found['ce'])})"
+    )
+
+
+def _ranks(known: Evidence) -> str:
+    found, settings = ranked(known.grids)
+    return (
+        f"mean rank {found.mean['agreement']:.1f} of {len(found.mean)} methods over {len(settings)} settings"
+    )
 
 
 def _audit(known: Evidence) -> str:
     said = []
     for name in ("worse", "aggre"):
         found = [r for r in known.benchmark("features")["rows"] if f"({name})" in r["name"]]
-        ours, other = ([r["average_precision"][who] for r in found] for who in ("ours", "cleanlab"))
-        said.append(f"`{name}` {percent(ours)}, cleanlab {percent(other)}")
+        ours, other = (
+            [r["average_precision"][who] for r in found] for who in ("ours", "logistic regression")
+        )
+        said.append(f"`{name}` {percent(ours)}, logistic regression {percent(other)}")
     return f"average precision, 2,500 photographs: {'; '.join(said)} (n = {len(ours)})"
 
 
 def decisions(runs: Runs) -> str:
     """Return the table as Markdown."""
     known = Evidence(runs)
-    semi = {"ce by ssr": "ssr", "ce by jocor": "jocor", "ce by coteaching": "coteaching", "ce": "ce alone"}
     inside = {
         "nce+mae by coteaching": "both",
-        "ce by coteaching": "with ce",
+        "ce by coteaching": "coteaching with ce",
         "nce+mae": "nce+mae alone",
         "ce": "ce alone",
     }
-    corrected = {"ce by forward": "forward", "nce+mae": "nce+mae", "ce": "ce"}
-    hundred = {"10*nce+0.5*mae": "10:0.5", "nce+mae": "1:1"}
-    unlabeled = {"gce by dividemix": "dividemix with gce", "gce": "gce alone"}
+    clothes = {
+        "ce by coteaching": "coteaching",
+        "ce by elr": "elr",
+        "ce by agreement": "agreement",
+        "ce": "ce alone",
+    }
+    long = {"nce+rce": "nce+rce", "mae": "mae", "ce": "ce"}
+    hundred = {
+        "10*nce+0.5*mae": "these",
+        "0.1*agce(a=1.8,q=3)+10*nce": "nce+agce@cifar100",
+        "nce+mae": "nce+mae",
+    }
+    unlabeled = {"gce by dividemix": "both", "gce": "gce alone"}
     rows = [
         (
-            "photographs in folders",
-            "`noisylabels train --data photos/`, with the [encoder](pretrained.md)",
-            "[measured](measured-default-loss.md#a-folder-of-photographs)",
+            "photographs in folders, or texts",
+            "`noisylabels train --data photos/`, with an [encoder](pretrained.md)",
+            "[as typed](measured-walk.md)",
             _photographs(known),
         ),
         (
-            "features, and many labels wrong",
-            "`--method ssr` or `jocor`; `coteaching` if they take too long",
-            "[human annotations](measured-semi-supervised.md), `worse`",
-            accuracies(known.study("semi-features"), "human:cifar10n-tenth.parquet@worse", semi),
+            "features, numbers",
+            "`noisylabels train --data features.npz`: it compares linear models and networks",
+            "[human annotations](measured-features.md#are-the-probabilities-right)",
+            _features(known),
         ),
         (
-            "a method that selects examples",
-            "a robust loss inside it: `--method coteaching --loss nce+mae`",
-            "[features](measured-methods.md), symmetric 0.4",
-            accuracies(known.features, "symmetric:0.4@exact", inside),
+            "a table, in Python",
+            "`nl.NoisyLabelClassifier`",
+            "[classifiers](measured-estimator.md)",
+            _classifiers(known),
         ),
-        (
-            "classes that are taken for each other",
-            "`--method forward` with `ce`, or `elr` on images",
-            "[features](measured-methods.md), asymmetric 0.4",
-            accuracies(known.features, "asymmetric:0.4@cifar10", corrected),
-        ),
-        (
-            "a training loop of your own, images, many epochs",
-            '`nl.loss("nce+rce")`',
-            "[46,920 steps](measured-found.md#the-papers-setting), symmetric 0.4",
-            accuracies(runs.paper, "symmetric:0.4", {"nce+rce": "nce+rce", "ce": "ce"}),
-        ),
-        (
-            "fewer than some 1,000 steps",
-            '`ce`, or `nl.loss("4*gce")`',
-            "[800 steps](measured-found.md#short-runs-mislead), symmetric 0.4",
-            accuracies(runs.tenth, "symmetric:0.4", {"ce": "ce", "nce+rce": "nce+rce", "mae": "mae"}),
-        ),
-        (
-            "100 classes",
-            '`nl.loss("nce+mae@cifar100")`: 10 `nce` + 0.5 `mae`',
-            "[features](measured-weights.md), symmetric 0.4",
-            accuracies(known.study("weights-hundred"), "symmetric:0.4@exact", hundred),
-        ),
-        (
-            "small images, four of five labels wrong",
-            "`--method dividemix --loss gce`",
-            "[digits](measured-semi-supervised.md), symmetric 0.8",
-            accuracies(known.study("semi-hybrids-digits"), "symmetric:0.8@exact", unlabeled),
-        ),
-        ("a table", "`nl.NoisyLabelClassifier`", "[measured](measured-estimator.md)", _classifiers(known)),
         (
             "labels to correct",
             "`noisylabels audit`, then `review`",
             "[human annotations](measured-features.md)",
             _audit(known),
+        ),
+        (
+            "a network, and no idea of the noise",
+            "`--method agreement`, which costs as much as none",
+            "[methods](measured-methods.md)",
+            _ranks(known),
+        ),
+        (
+            "symmetric noise, a network that memorizes",
+            "a robust loss inside a method that selects: `--method coteaching --loss nce+mae`",
+            "[features](measured-methods.md), symmetric 0.4",
+            accuracies(known.features, "symmetric:0.4@exact", inside),
+        ),
+        (
+            "classes that are confused with each other",
+            "a method: `coteaching`, `elr` or `agreement` on images, `forward` on features",
+            "[Fashion-MNIST](measured-methods.md), asymmetric 0.4",
+            accuracies(known.study("methods-fashion"), "asymmetric:0.4", clothes),
+        ),
+        (
+            "a loop of your own, images, 10,000 steps or more",
+            '`nl.loss("nce+rce")`',
+            "[CIFAR-10](measured-found.md#the-papers-setting), symmetric 0.4, 46,920 steps",
+            accuracies(runs.paper, "symmetric:0.4", long),
+        ),
+        (
+            "the same, at most about 1,000 steps",
+            '`nl.loss("4*gce")`',
+            "[photographs](measured-default-loss.md), symmetric 0.4, 30 epochs",
+            _from_pixels(known),
+        ),
+        (
+            "100 classes",
+            '`nl.loss("nce+mae@cifar100")`, which is 10 `nce` + 0.5 `mae`',
+            "[parts of classes](measured-weights.md), symmetric 0.4",
+            accuracies(known.study("weights-hundred"), "symmetric:0.4@exact", hundred),
+        ),
+        (
+            "80 % symmetric noise, small images",
+            "`--method dividemix --loss gce`, with augmentation",
+            "[digits](measured-semi-supervised.md)",
+            accuracies(known.study("semi-hybrids-digits"), "symmetric:0.8@exact", unlabeled),
         ),
     ]
     lines = ["| you have | take | because |", "|---|---|---|"]
