@@ -56,8 +56,10 @@ class OnRay:
         self._most, self._track = most, list(track)
         self._connect(address)
         self._running: dict[Any, str] = {}
+        self._machines: dict[Any, str] = {}  # of tasks that have begun
         self._given_up = False
         self._looked, self._room = -LOOK_SECONDS, 1
+        self._dead: set[str] = set()
         threads = str(max(int(cpus), 1))
         variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         self._task = self._ray.remote(_carry_out).options(
@@ -99,34 +101,56 @@ class OnRay:
     @property
     def slots(self) -> int:
         """As many cells as the cluster has room for, and at least one, which waits for a machine."""
+        self._look()
+        return self._room if self._most is None else min(self._room, self._most)
+
+    def _look(self) -> None:
+        """Look up the machines of the cluster, at most every few seconds."""
         now = time.monotonic()
         if now - self._looked >= LOOK_SECONDS:
-            there = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            nodes = self._ray.nodes()
+            there = [node["Resources"] for node in nodes if node["Alive"]]
+            self._dead = {node["NodeID"] for node in nodes if not node["Alive"]}
             self._room, self._looked = max(sum(_room(one, self._needs) for one in there), 1), now
-        return self._room if self._most is None else min(self._room, self._most)
 
     def submit(self, name: str, config: Mapping[str, Any], stop: Callable[[], bool]) -> None:
         """Submit a cell as a task."""
         self._running[self._task.remote(dict(config), self._track, os.getcwd(), self.slots)] = name
 
     def answers(self, seconds: float) -> Iterator[tuple[str, Answer | Lost]]:
-        """Yield the answers of the tasks that have ended."""
+        """Yield the answers of the tasks that have ended, and which were lost with their machines.
+
+        Ray marks a machine as dead that is switched off or cut off, but reports the tasks on it only when
+        their connections end, which takes minutes. So each task names its machine as it begins.
+        """
         if self._running:
             tasks = list(self._running)
             ended, _ = self._ray.wait(tasks, timeout=seconds)
             more, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=0) if ended else ((), ())
             for task in {*ended, *more}:
-                yield self._running.pop(task), self._answer(task)
+                found = self._answer(task)
+                if isinstance(found, str):
+                    self._machines[task] = found
+                else:
+                    yield self._forget(task), found
+            self._look()
+            for task in [task for task, machine in self._machines.items() if machine in self._dead]:
+                yield self._forget(task), Lost("with its machine", machine=True)
             while self._given_up and self._running:
-                _, name = self._running.popitem()
-                yield name, Lost("without an answer")
+                yield self._forget(next(iter(self._running))), Lost("without an answer")
 
-    def _answer(self, task: Any) -> Answer | Lost:
+    def _forget(self, task: Any) -> str:
+        """Forget a task and return the name of its cell."""
+        self._machines.pop(task, None)
+        return self._running.pop(task)
+
+    def _answer(self, task: Any) -> Answer | Lost | str:
+        """Return what a task has yielded: its machine, then its answer."""
         failures = self._ray.exceptions
         try:
-            answer: Answer = self._ray.get(task)
-            return answer
-        except failures.TaskCancelledError:
+            found: Answer | str = self._ray.get(next(task))
+            return found
+        except (failures.TaskCancelledError, StopIteration):  # the latter if it had begun
             return {"status": "interrupted", "message": "stopped"}
         except failures.NodeDiedError:
             return Lost("with its machine", machine=True)
@@ -198,8 +222,10 @@ def _source() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def _carry_out(config: dict[str, Any], track: Sequence[str], folder: str, jobs: int) -> Answer:
-    """Run a cell in a process of the cluster; an interrupt lets it write its checkpoint.
+def _carry_out(
+    config: dict[str, Any], track: Sequence[str], folder: str, jobs: int
+) -> Iterator[str | Answer]:
+    """Yield the machine, then the answer of a cell; an interrupt lets it write its checkpoint.
 
     Args:
         config: of the cell.
@@ -211,12 +237,16 @@ def _carry_out(config: dict[str, Any], track: Sequence[str], folder: str, jobs: 
     from noisylabels.core.process import keep_freed_memory
     from noisylabels.study.worker import carry_out
 
+    ray = import_optional("ray", "Ray is missing")
+    yield ray.get_runtime_context().get_node_id()
     try:
         os.chdir(folder)
     except OSError as error:
         message = f"{folder} on {socket.gethostname()}: {error.strerror}; start the command in a folder "
-        return {"status": "full", "message": message + "that all machines share"}
+        yield {"status": "full", "message": message + "that all machines share"}
+        return
     os.environ[JOBS] = str(jobs)
     keep_freed_memory()
     with stop_on_signals() as stop:
-        return carry_out(config, stop, track)
+        answer = carry_out(config, stop, track)
+    yield answer
