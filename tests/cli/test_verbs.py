@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import io
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import noisylabels as nl
@@ -223,11 +227,26 @@ def test_completion_knows_the_verbs(capsys: pytest.CaptureFixture[str], shell: s
 def test_the_version_and_the_module(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "noisylabels"]
     shown = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == f"noisylabels {nl.__version__}"
+    first, *more = shown.stdout.splitlines()
+    assert first == f"noisylabels {nl.__version__}"
+    for wanted in (f"Python {platform.python_version()}, ", f"PyTorch {torch.__version__}, ", "extras: "):
+        assert sum(line.startswith(wanted) for line in more) == 1, more
+    assert f"installed in {Path(nl.__file__).parent}" in more
     wrong = subprocess.run([*command, "train", "--loss", "nec"], capture_output=True, text=True, cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_version_where_pytorch_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('libcudart.so: cannot open shared object file')\n")
+    source = str(Path(nl.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), source])}
+    command = [sys.executable, "-m", "noisylabels", "--version"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert shown.stdout.splitlines()[0] == f"noisylabels {nl.__version__}"
+    version = importlib.metadata.version("torch")
+    assert f"PyTorch {version}, which cannot be imported: libcudart.so: cannot open" in shown.stdout
 
 
 def test_a_closed_pipe_is_no_error() -> None:
