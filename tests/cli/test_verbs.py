@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import importlib.util
 import io
-import os
 import platform
 import re
 import subprocess
@@ -238,15 +238,22 @@ def test_the_version_and_the_module(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_version_where_pytorch_is_broken(tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("raise ImportError('libcudart.so: cannot open shared object file')\n")
-    source = str(Path(nl.__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), source])}
-    command = [sys.executable, "-m", "noisylabels", "--version"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert shown.stdout.splitlines()[0] == f"noisylabels {nl.__version__}"
-    version = importlib.metadata.version("torch")
-    assert f"PyTorch {version}, which cannot be imported: libcudart.so: cannot open" in shown.stdout
+def test_the_version_where_pytorch_is_broken_or_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "torch"
+    fake.mkdir()
+    (fake / "__init__.py").write_text("raise ImportError('libcudart.so: cannot open shared object file')\n")
+    (fake / "version.py").write_text("__version__ = '2.99.0+cu999'\n")
+    spec = importlib.util.spec_from_file_location("torch", fake / "__init__.py")
+    for found, line in ((spec, "PyTorch 2.99.0+cu999, "), (None, "PyTorch missing, ")):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, found=found: found)
+        monkeypatch.setattr(importlib.metadata, "version", {"numpy": "9.9"}.get)
+        assert main(["--version"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"noisylabels {nl.__version__}"
+        assert sum(each.startswith(line) for each in lines) == 1, lines
+        assert any(each.startswith("numpy 9.9, scipy missing, ") for each in lines)
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -1,7 +1,11 @@
-"""``noisylabels --version``: the version, and what a bug report needs beside it."""
+"""``noisylabels --version``: the version, and what a bug report needs beside it.
+
+Nothing is imported for it, so that it takes no time and works where PyTorch is broken.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import re
 from collections.abc import Iterator
@@ -12,7 +16,7 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "pyarrow", "pillow", "pydantic", "
 
 
 def about() -> Iterator[str]:
-    """Yield the version at once, then lines on Python, PyTorch, the packages, the extras and the kernel.
+    """Yield the version at once, then lines on Python, PyTorch, the packages and the extras.
 
     >>> next(about()).startswith("noisylabels ")
     True
@@ -29,15 +33,28 @@ def about() -> Iterator[str]:
 
 
 def _torch() -> str:
-    """Return PyTorch's version, its GPU and the kernel of the losses, or why it cannot be imported."""
-    try:
-        import torch
+    """Return PyTorch's version, the GPUs, and the compiled kernels of the losses."""
+    spec = importlib.util.find_spec("torch")
+    version = _version("torch") or "missing"
+    if spec is not None and spec.origin is not None:  # its own file says which build it is: 2.13.0+cpu
+        try:
+            text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+        except OSError:
+            text = ""
+        found = re.search(r"^__version__ = ['\"]([^'\"]+)", text, re.MULTILINE)
+        version = found[1] if found else version
+    kernels = Path(__file__).parents[1].glob("losses/kernels/_native-*.so")
+    compiled = sorted(path.stem.removeprefix("_native-") for path in kernels)
+    return f"PyTorch {version}, {_gpus()}, compiled kernels of the losses: {', '.join(compiled) or 'none'}"
 
-        from noisylabels.losses import kernel_name
-    except Exception as error:  # this is the command that reports a broken installation
-        return f"PyTorch {_version('torch') or 'missing'}, which cannot be imported: {error}"
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"PyTorch {torch.__version__}, {gpu}, compiled kernel of the losses: {kernel_name() or 'none'}"
+
+def _gpus() -> str:
+    """Return the names of NVIDIA's GPUs, by the files of its driver."""
+    names = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        found = re.search(r"^Model:\s*(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        names += [found[1].strip()] if found else []
+    return ", ".join(names) or "no NVIDIA GPU"
 
 
 def _extras() -> str:
