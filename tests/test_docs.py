@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
+import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import noisylabels
@@ -21,6 +25,7 @@ from noisylabels.study.store import read_rows
 from noisylabels.study.tables import accuracies
 
 ROOT = Path(__file__).parent.parent
+ENDS = ("estimate", "low", "high")
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 
@@ -52,6 +57,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
         ("docs/audit.md", 1),
         ("docs/choose-epoch.md", 1),
         ("docs/claims-own.md", 1),
+        ("docs/coming-from.md", 3),
         ("docs/custom-model.md", 1),
         ("docs/loops.md", 3),
         ("docs/methods.md", 3),
@@ -74,6 +80,31 @@ def test_the_code_of_a_document_runs(name: str, number: int) -> None:
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, name, "exec"), names)
+
+
+def test_the_figures_beside_cleanlab_are_those_of_the_code() -> None:
+    """What docs/coming-from.md says of its example; cleanlab's part where it is installed."""
+    text = TEXTS["docs/coming-from.md"]
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "docs/coming-from.md", "exec"), names)
+    found, wrong = names["found"], names["labels"] != names["true"]
+    assert names["ours"] == pytest.approx(names["theirs"])
+    rate = {key: round(100 * value, 1) for key, value in found.summary["rate"].items() if key in ENDS}
+    flagged, right = found.flagged.sum(), round(100 * wrong[found.flagged].mean())
+    assert f"{wrong.sum()} labels are wrong" in text
+    assert f"flags {flagged}, {right} % of them wrong, and estimates a rate of {rate['estimate']} %" in text
+    assert f"({rate['low']} to {rate['high']};\nthe truth is {100 * wrong.mean():.1f})" in text
+    if importlib.util.find_spec("cleanlab") is None:
+        pytest.skip("cleanlab is not installed: pip install cleanlab==2.9.0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (block,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+        exec(compile(block, "docs/coming-from.md", "exec"), names)
+    np.testing.assert_allclose(names["scores"], names["same_scores"], atol=1e-14)
+    issues = names["issues"]
+    right = round(100 * wrong[issues].mean())
+    assert f"cleanlab flags {len(issues)}, {right} % of them wrong" in text
 
 
 @pytest.mark.slow
