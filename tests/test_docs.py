@@ -20,6 +20,7 @@ from noisylabels.cli.parser import VERBS, parse
 from noisylabels.noise import KINDS, MAPS
 from noisylabels.paper.report import numbered
 from noisylabels.report.tables import markdown
+from noisylabels.study import load_study
 from noisylabels.study.results import read_results
 from noisylabels.study.store import read_rows
 from noisylabels.study.tables import accuracies
@@ -105,6 +106,28 @@ def test_the_figures_beside_cleanlab_are_those_of_the_code() -> None:
     issues = names["issues"]
     right = round(100 * wrong[issues].mean())
     assert f"cleanlab flags {len(issues)}, {right} % of them wrong" in text
+
+
+def test_the_limits_say_how_much_of_the_study_is_done() -> None:
+    text = TEXTS["docs/limits.md"]
+    for name in ("paper", "ma2020"):
+        cells = load_study(name).cells()
+        file = ROOT / "results" / name / "runs.parquet"  # on the copy of CIFAR-10, so under other ids
+        done = read_rows(file) if file.exists() else []
+        assert f"{len(done)} of {len(cells)} cells" in text
+        if name == "paper":
+            seconds = [sum(row["train_seconds"] for row in run["history"]) for run in done]
+            losses, noises = ({run["config"][axis] for run in done} for axis in ("loss", "noise"))
+            assert f": {len(losses)} losses, one noise, one seed" in text
+            assert len(noises) == len({run["config"]["seed"] for run in done}) == 1
+            assert 0.9 < sum(seconds) / len(seconds) / 186 < 1.1  # without evaluation
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"`((?:torchrun [^`]* -m )?noisylabels [^`]+)`", TEXTS["docs/limits.md"])
+)
+def test_a_command_of_the_limits_is_understood(line: str) -> None:
+    parse(shlex.split(line[line.index("noisylabels ") :])[1:])
 
 
 @pytest.mark.slow
