@@ -34,27 +34,23 @@ def about() -> Iterator[str]:
 
 def _torch() -> str:
     """Return PyTorch's version, the GPUs, and the compiled kernels of the losses."""
+    from noisylabels.core.checks import InputError
+    from noisylabels.core.files import read_text
+    from noisylabels.core.process import gpu_names
+
     spec = importlib.util.find_spec("torch")
     version = _version("torch") or "missing"
     if spec is not None and spec.origin is not None:  # its own file says which build it is: 2.13.0+cpu
         try:
-            text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
-        except OSError:
+            text = read_text(Path(spec.origin).with_name("version.py"))
+        except InputError:
             text = ""
         found = re.search(r"^__version__ = ['\"]([^'\"]+)", text, re.MULTILINE)
         version = found[1] if found else version
     kernels = Path(__file__).parents[1].glob("losses/kernels/_native-*.so")
     compiled = sorted(path.stem.removeprefix("_native-") for path in kernels)
-    return f"PyTorch {version}, {_gpus()}, compiled kernels of the losses: {', '.join(compiled) or 'none'}"
-
-
-def _gpus() -> str:
-    """Return the names of NVIDIA's GPUs, by the files of its driver."""
-    names = []
-    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        found = re.search(r"^Model:\s*(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        names += [found[1].strip()] if found else []
-    return ", ".join(names) or "no NVIDIA GPU"
+    gpus, kernels_there = ", ".join(gpu_names()) or "no NVIDIA GPU", ", ".join(compiled) or "none"
+    return f"PyTorch {version}, {gpus}, compiled kernels of the losses: {kernels_there}"
 
 
 def _extras() -> str:
