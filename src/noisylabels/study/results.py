@@ -118,7 +118,10 @@ def accuracy(run: Run) -> float | None:
     """Return the test accuracy at the last epoch.
 
     Args:
-        run: a finished run; None is returned where it has no such measurement.
+        run: a finished run.
+
+    Returns:
+        A share in [0, 1]; None if it was not measured.
     """
     return run.last("test_accuracy")
 
@@ -127,7 +130,10 @@ def gap(run: Run) -> float | None:
     """Return the overfitting gap at the last epoch: accuracy on the given labels minus test accuracy.
 
     Args:
-        run: a finished run; None is returned where it has no such measurement.
+        run: a finished run.
+
+    Returns:
+        A difference of shares, in [-1, 1]; None if it was not measured.
     """
     given, test = run.last("given_accuracy"), run.last("test_accuracy")
     return None if given is None or test is None else given - test
@@ -137,7 +143,10 @@ def instability(run: Run) -> float | None:
     """Return the sample standard deviation of the test accuracy over the last 10 epochs.
 
     Args:
-        run: a finished run; None is returned where it has no such measurement.
+        run: a finished run.
+
+    Returns:
+        A share, 0 or more; None if it was not measured.
     """
     values = run.curves["test_accuracy"][-LAST_EPOCHS:]
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -147,7 +156,10 @@ def epoch_seconds(run: Run) -> float | None:
     """Return the mean training seconds per epoch, without evaluation.
 
     Args:
-        run: a finished run; None is returned where it has no such measurement.
+        run: a finished run.
+
+    Returns:
+        Seconds; None if it was not measured.
     """
     return float(run.curves["train_seconds"].mean()) if len(run.curves.get("train_seconds", ())) else None
 
@@ -156,7 +168,10 @@ def memorized(run: Run) -> float | None:
     """Return the share of noisy labels memorized at the last epoch; None without noisy labels.
 
     Args:
-        run: a finished run; None is returned where it has no such measurement.
+        run: a finished run.
+
+    Returns:
+        A share in [0, 1]; None if it was not measured.
     """
     return run.last("memorized")
 
@@ -165,7 +180,10 @@ def chosen_accuracy(run: Run) -> float | None:
     """Return the test accuracy at the (first) epoch with the highest accuracy on noisy validation labels.
 
     Args:
-        run: a finished run; None is returned where it has no such measurement.
+        run: a finished run.
+
+    Returns:
+        A share in [0, 1]; None if it was not measured.
     """
     validation = run.curves.get("validation_accuracy")
     if validation is None or not len(validation) or np.isnan(validation).all():
@@ -177,7 +195,10 @@ def decline(run: Run) -> float | None:
     """Return the decline of the test accuracy from the best epoch to the last.
 
     Args:
-        run: a finished run; None is returned where it has no such measurement.
+        run: a finished run.
+
+    Returns:
+        A difference of shares, in [0, 1]; None if it was not measured.
     """
     values = run.curves["test_accuracy"]
     return float(values.max() - values[-1]) if len(values) else None
@@ -187,7 +208,10 @@ def dead(run: Run) -> float | None:
     """Return the number of dead classes at the last epoch: those with a recall of 1 % or less.
 
     Args:
-        run: a finished run; None is returned where it has no such measurement.
+        run: a finished run.
+
+    Returns:
+        A whole number from 0 to K; None if it was not measured.
     """
     return float((run.recall[-1] <= DEAD_RECALL).sum()) if len(run.recall) else None
 
