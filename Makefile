@@ -41,9 +41,10 @@ docs: .venv/ready
 # The sdist from the working tree, and the wheel from the sdist.
 dist:
 	$(PYTHON) -m venv build/venv
-	build/venv/bin/python -m pip install --quiet build
+	build/venv/bin/python -m pip install --quiet build twine
 	rm -rf dist
 	build/venv/bin/python -m build --outdir dist
+	build/venv/bin/python -m twine check --strict dist/*
 
 # For tests/study/test_s3.py, which is skipped without it. The client holds only what .venv lacks.
 .s3/ready: tests/s3-requirements.txt

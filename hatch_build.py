@@ -1,4 +1,4 @@
-"""The build hook: compiles the losses' kernel into the package where there is a C compiler."""
+"""The build's hooks: compile the losses' kernel into the package, and write the README for package indexes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 KERNELS = Path("src/noisylabels/losses/kernels")
 
@@ -39,3 +40,50 @@ def _platform() -> str:
     """Return the platform as wheels name it; of macOS 11 and later they know no minor version."""
     name = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     return re.sub(r"^macosx_(1[1-9]|[2-9]\d)(_\d+)?_", r"macosx_\1_0_", name)
+
+
+class ReadmeForIndexes(MetadataHookInterface):
+    """The README without links relative to the repository, which lead nowhere on a package index."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Set the readme, and the address of the project where it is known."""
+        repository = str(self.config["repository"]).rstrip("/")
+        text = Path(self.root, "README.md").read_text(encoding="utf-8")
+        readme = with_absolute_links(text, repository, f"v{metadata['version']}")
+        metadata["readme"] = {"content-type": "text/markdown", "text": readme}
+        metadata["urls"] = addresses(repository, f"v{metadata['version']}")
+
+
+def addresses(repository: str, tag: str) -> dict[str, str]:
+    """Return the project's URLs by the labels that package indexes know; none without a repository."""
+    if not repository:
+        return {}
+    return {
+        "Source": repository,
+        "Documentation": f"{repository}/blob/{tag}/docs/README.md",
+        "Changelog": f"{repository}/blob/{tag}/CHANGELOG.md",
+        "Issues": f"{repository}/issues",
+    }
+
+
+def with_absolute_links(text: str, repository: str, tag: str) -> str:
+    """Return Markdown whose relative links lead to the files of a tag; code blocks stay as they are.
+
+    Without a repository, a link becomes its text with the path of the file in the sdist, and a picture goes.
+    """
+
+    def absolute(found: re.Match[str]) -> str:
+        picture, words, link = found[1], found[2], found[3]
+        if "://" in link or link.startswith(("#", "mailto:")):
+            return found[0]
+        if repository:
+            return f"{picture}[{words}]({repository}/{'raw' if picture else 'blob'}/{tag}/{link})"
+        path = link.partition("#")[0]
+        return "" if picture else path if words == path else f"{words} (`{path}`)"
+
+    parts = re.split(r"(^```.*?^```)", text, flags=re.MULTILINE | re.DOTALL)
+    linked = [
+        part if i % 2 else re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", absolute, part)
+        for i, part in enumerate(parts)
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "".join(linked))

@@ -5,13 +5,16 @@ python docs/make_api.py FOLDER     docs/make_site.py runs this for the site
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import enum
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SECTIONS = {
     "Args": "Arguments",
@@ -21,64 +24,214 @@ SECTIONS = {
     "Yields": "Yields",
 }
 
-SCORES = ("rank", "self_confidence", "normalized_margin", "area_under_margin")
-
 LOSS_FUNCTION = "nce"  # all loss functions share its arguments and add their own parameters
+
+
+class Part(NamedTuple):
+    """Public names of one module.
+
+    Args:
+        module: its name within `noisylabels`, "" for the package itself.
+        names: those that the reference shows; all of its ``__all__`` by default.
+        alias: what stands before the names in signatures; the last word of the module by default.
+        line: how it is imported; by default the names, or the module if it has ``__all__``.
+    """
+
+    module: str
+    names: tuple[str, ...] = ()
+    alias: str = ""
+    line: str = ""
+
+    def things(self) -> dict[str, Any]:
+        """Return the objects by name, without the version and without modules."""
+        module = importlib.import_module(f"noisylabels.{self.module}".rstrip("."))
+        names = self.names or tuple(module.__all__)
+        found = {name: getattr(module, name) for name in names if name != "__version__"}
+        return {name: thing for name, thing in found.items() if not inspect.ismodule(thing)}
+
+    def imported(self) -> str:
+        """Return the line that imports the names."""
+        if self.line:
+            return self.line
+        if not self.names:
+            package, _, last = f"noisylabels.{self.module}".rpartition(".")
+            return f"from {package} import {last}"
+        names = ", ".join(self.names)
+        line = f"from noisylabels.{self.module} import {names}"
+        if len(line) <= 88:
+            return line
+        listed = "".join(f"    {name},\n" for name in self.names)
+        return f"from noisylabels.{self.module} import (\n{listed})"
+
+    def prefix(self) -> str:
+        """Return what stands before the names in signatures, with a dot at its end or empty."""
+        if self.alias or not self.names:
+            return (self.alias or self.module.rpartition(".")[2]) + "."
+        return ""
+
+
+NL = "import noisylabels as nl"
+
+PAGES: dict[str, tuple[str, tuple[Part, ...]]] = {
+    "noisylabels": (
+        "The package itself. The names on the pages of this reference are public; others may change without "
+        "notice.",
+        (Part("", alias="nl", line=NL),),
+    ),
+    "losses": (
+        "Every loss of the [catalog](../losses/all.md) whose name is an identifier is a function here. "
+        f"All work like `nl.losses.{LOSS_FUNCTION}` below and take their parameters as keywords.",
+        (
+            Part("losses", (LOSS_FUNCTION,), alias="nl.losses", line=NL),
+            Part("losses", alias="nl.losses", line=NL),
+        ),
+    ),
+    "noise": (
+        "Matrices are `T[true, given]`; rows sum to 1. Syntax: [Supported noise models](../noise.md).",
+        (Part("noise"),),
+    ),
+    "models": ("Networks by name: see [Models](../models.md).", (Part("models"),)),
+    "training": (
+        "What a [training method or callback](../methods.md) of your own uses beside `nl.Method` and "
+        "`nl.Callback`, and what reads the history and the dynamics of a run.",
+        (
+            Part("training.method", ("ParameterGroup", "Setup", "trainable")),
+            Part("training.callbacks", ("PauseWhen", "Probe", "RunStart", "StepResult")),
+            Part("training.history", ("best_epoch", "chosen_epoch")),
+            Part("training.dynamics"),
+        ),
+    ),
+    "experiment": (
+        "Runs from configurations, as the command line starts them; `nl.run` is the short way.",
+        (Part("experiment"),),
+    ),
+    "audit": (
+        "Label quality scores in [0, 1], from labels and predicted probabilities: 0 is likely wrong. Then "
+        "what an [audit](../audit.md) derives from them.",
+        (
+            Part(
+                "audit.scores",
+                ("rank", "self_confidence", "normalized_margin", "area_under_margin"),
+                alias="scores",
+                line="from noisylabels.audit import scores",
+            ),
+            Part("audit.issues", ("Issues", "find_issues")),
+            Part("audit.audited_data", ("load_examples",)),
+        ),
+    ),
+    "study": (
+        "[Studies](../study.md) of many runs, their results, statistics and reports.",
+        (
+            Part("study"),
+            Part(
+                "study.results",
+                (
+                    "Results",
+                    "Run",
+                    "accuracy",
+                    "chosen_accuracy",
+                    "dead",
+                    "decline",
+                    "epoch_seconds",
+                    "gap",
+                    "instability",
+                    "memorized",
+                    "read_results",
+                ),
+            ),
+            Part(
+                "study.statistics",
+                ("Contrast", "Paired", "Ranks", "Summary", "compare", "contrast", "rank", "summarize"),
+            ),
+            Part("study.reporting", ("write_report",)),
+            Part("study.tune", ("Tried", "Tuned", "tune")),
+            Part("report.tables", ("Number", "Table", "comma_separated", "latex", "markdown")),
+        ),
+    ),
+    "claims": (
+        "[Claims of your own](../claims-own.md) about the results of a study.",
+        (Part("study.claims"),),
+    ),
+    "published": (
+        "[Published results](../published.md) as data, and a study's beside them.",
+        (
+            Part("paper.published", alias="published"),
+            Part("paper.published_tables", ("literature_table", "paper_literature_table", "paper_tables")),
+            Part(
+                "paper.published_methods",
+                ("MethodComparison", "comparable_methods", "compare_methods", "method_tables"),
+            ),
+        ),
+    ),
+}
+"""The pages of the reference: what stands at the top, and the public names."""
 
 
 def pages() -> dict[str, str]:
     """Return the Markdown of each page, by name."""
-    top = importlib.import_module("noisylabels")
-    losses = importlib.import_module("noisylabels.losses")
-    noise = importlib.import_module("noisylabels.noise")
-    scores = importlib.import_module("noisylabels.audit.scores")
-    names = [name for name in top.__all__ if name not in ("__version__", "losses")]
-    made = {
-        "noisylabels": (
-            "import noisylabels as nl",
-            "nl",
-            "The public API. Names that the documentation does not mention may change without notice.",
-            {name: getattr(top, name) for name in names},
-        ),
-        "losses": (
-            "import noisylabels as nl",
-            "nl.losses",
-            "Every loss of the [catalog](../losses/all.md) whose name is an identifier is a function here. "
-            f"All work like `nl.losses.{LOSS_FUNCTION}` below and take their parameters as keywords.",
-            {LOSS_FUNCTION: getattr(losses, LOSS_FUNCTION)}
-            | {name: getattr(losses, name) for name in losses.__all__},
-        ),
-        "noise": (
-            "from noisylabels import noise",
-            "noise",
-            "Matrices are `T[true, given]`; rows sum to 1. Syntax: [Supported noise models](../noise.md).",
-            {name: getattr(noise, name) for name in noise.__all__},
-        ),
-        "audit": (
-            "from noisylabels.audit import scores",
-            "scores",
-            "Label quality scores in [0, 1], from labels and predicted probabilities: 0 is likely wrong.",
-            {name: getattr(scores, name) for name in SCORES},
-        ),
-    }
-    return {name: _page(name, *rest) for name, rest in made.items()}
+    return {name: _page(name, *rest) for name, rest in PAGES.items()}
 
 
-def _page(title: str, line: str, prefix: str, about: str, things: dict[str, Any]) -> str:
-    things = {name: thing for name, thing in things.items() if callable(thing)}
-    rows = [f"| [`{name}`](#{anchor(name)}) | {_first(thing)} |" for name, thing in things.items()]
-    lines = [f"# {title}\n", about, "", "```python", line, "```", "", "| name | |", "|---|---|", *rows, ""]
-    lines += [entry(f"{prefix}.{name}", thing, anchor(name)) for name, thing in things.items()]
+def _page(title: str, about: str, parts: tuple[Part, ...]) -> str:
+    lines = [f"# {title}\n", about, ""]
+    at = {(part, name): anchor(name) for part in parts for name in part.things()}
+    if len(set(at.values())) < len(at):
+        raise ValueError(f"the page {title} has two entries with one anchor; move one to another page")
+    for line in dict.fromkeys(part.imported() for part in parts):
+        rows = [
+            f"| [`{name}`](#{at[part, name]}) | {_first(part.module, name, thing)} |"
+            for part in parts
+            if part.imported() == line
+            for name, thing in part.things().items()
+        ]
+        lines += ["```python", line, "```", "", "| name | |", "|---|---|", *rows, ""]
+    for part in parts:
+        for name, thing in part.things().items():
+            lines.append(_entry(part, name, thing))
     return "\n".join(lines)
 
 
+def _entry(part: Part, name: str, thing: Any) -> str:
+    if is_documented_by_itself(thing):
+        return entry(f"{part.prefix()}{name}", thing, anchor(name))
+    shown = f" = {thing!r}" if isinstance(thing, (str, int, float)) else ""
+    head = [f"## `{name}` {{#{anchor(name)}}}\n", "```python", f"{part.prefix()}{name}{shown}", "```\n"]
+    return "\n".join([*head, markdown(constant_doc(part.module, name)), ""])
+
+
+def is_documented_by_itself(thing: Any) -> bool:
+    """Return whether an object is a function or a class, and no constant."""
+    return inspect.isclass(thing) or inspect.isroutine(thing)
+
+
+def constant_doc(module: str, name: str) -> str:
+    """Return the string below the assignment of a constant, in the module where it is made.
+
+    Raises:
+        ValueError: the constant has none.
+    """
+    source = Path(importlib.import_module(f"noisylabels.{module}".rstrip(".")).__file__ or "")
+    body = ast.parse(source.read_text(encoding="utf-8")).body
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and any(name == each.name for each in node.names):
+            return constant_doc((node.module or "").removeprefix("noisylabels").strip("."), name)
+    for node, after in itertools.pairwise([*body, ast.Pass()]):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        below = after.value if isinstance(after, ast.Expr) else None
+        named = any(isinstance(each, ast.Name) and each.id == name for each in targets)
+        if named and isinstance(below, ast.Constant) and isinstance(below.value, str):
+            return inspect.cleandoc(below.value)
+    raise ValueError(f"{module}.{name} has no docstring below it")
+
+
 def anchor(name: str) -> str:
-    """Return the anchor of a name on its page."""
-    return name.lower().strip("_")
+    """Return the anchor of a name on its page, in its case: `Method` is not `method`."""
+    return name.strip("_")
 
 
-def _first(thing: Any) -> str:
-    return inline(_doc(thing).partition("\n\n")[0].replace("\n", " "))
+def _first(module: str, name: str, thing: Any) -> str:
+    doc = _doc(thing) if is_documented_by_itself(thing) else constant_doc(module, name)
+    return inline(doc.partition("\n\n")[0].replace("\n", " "))
 
 
 def _doc(thing: Any) -> str:
@@ -98,10 +251,39 @@ def entry(name: str, thing: Any, at: str, level: int = 2) -> str:
         "```\n",
         markdown(_doc(thing)),
     ]
+    if fields := field_docs(thing):
+        lines += ["**Arguments**\n" if dataclasses.is_dataclass(thing) else "**Fields**\n"]
+        lines += [*(f"- `{field}`: {inline(' '.join(text.split()))}" for field, text in fields.items()), ""]
     if inspect.isclass(thing):
         for key, member in methods(thing).items():
             lines.append(entry(f"{short}.{key}", member, f"{at}-{anchor(key)}", level + 1))
     return "\n".join(lines)
+
+
+def field_docs(thing: Any) -> dict[str, str]:
+    """Return the string below, or else the comment beside, each field of a class without a list in its text.
+
+    Inherited fields come first, as in the signature.
+    """
+    if not inspect.isclass(thing) or "Args:" in _doc(thing).splitlines():
+        return {}
+    found: dict[str, str] = {}
+    for cls in reversed(thing.__mro__):
+        if not cls.__module__.startswith("noisylabels"):
+            continue
+        source = inspect.cleandoc("\n" + inspect.getsource(cls))
+        (tree,) = ast.parse(source).body
+        assert isinstance(tree, ast.ClassDef)
+        for node, after in itertools.pairwise([*tree.body, ast.Pass()]):
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+            if not isinstance(target, ast.Name) or target.id.startswith("_"):
+                continue
+            below = after.value if isinstance(after, ast.Expr) else None
+            beside = source.splitlines()[(node.end_lineno or 0) - 1].partition("  # ")[2]
+            text = below.value if isinstance(below, ast.Constant) and isinstance(below.value, str) else beside
+            if text:
+                found[target.id] = text
+    return found
 
 
 def methods(cls: type) -> dict[str, Any]:
@@ -118,7 +300,9 @@ def methods(cls: type) -> dict[str, Any]:
 
 def signature(name: str, thing: Any) -> str:
     """Return the signature as a call, with one argument per line if it is long."""
-    if isinstance(thing, property):
+    if isinstance(thing, property) or (
+        inspect.isclass(thing) and (issubclass(thing, enum.Enum) or getattr(thing, "_is_protocol", False))
+    ):
         return name
     try:
         found = inspect.signature(thing)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
+import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import noisylabels
@@ -16,11 +20,13 @@ from noisylabels.cli.parser import VERBS, parse
 from noisylabels.noise import KINDS, MAPS
 from noisylabels.paper.report import numbered
 from noisylabels.report.tables import markdown
+from noisylabels.study import load_study
 from noisylabels.study.results import read_results
 from noisylabels.study.store import read_rows
 from noisylabels.study.tables import accuracies
 
 ROOT = Path(__file__).parent.parent
+ENDS = ("estimate", "low", "high")
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 
@@ -52,6 +58,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
         ("docs/audit.md", 1),
         ("docs/choose-epoch.md", 1),
         ("docs/claims-own.md", 1),
+        ("docs/coming-from.md", 3),
         ("docs/custom-model.md", 1),
         ("docs/loops.md", 3),
         ("docs/methods.md", 3),
@@ -74,6 +81,53 @@ def test_the_code_of_a_document_runs(name: str, number: int) -> None:
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, name, "exec"), names)
+
+
+def test_the_figures_beside_cleanlab_are_those_of_the_code() -> None:
+    """What docs/coming-from.md says of its example; cleanlab's part where it is installed."""
+    text = TEXTS["docs/coming-from.md"]
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "docs/coming-from.md", "exec"), names)
+    found, wrong = names["found"], names["labels"] != names["true"]
+    assert names["ours"] == pytest.approx(names["theirs"])
+    rate = {key: round(100 * value, 1) for key, value in found.summary["rate"].items() if key in ENDS}
+    flagged, right = found.flagged.sum(), round(100 * wrong[found.flagged].mean())
+    assert f"{wrong.sum()} labels are wrong" in text
+    assert f"flags {flagged}, {right} % of them wrong, and estimates a rate of {rate['estimate']} %" in text
+    assert f"({rate['low']} to {rate['high']};\nthe truth is {100 * wrong.mean():.1f})" in text
+    if importlib.util.find_spec("cleanlab") is None:
+        pytest.skip("cleanlab is not installed: pip install cleanlab==2.9.0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (block,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+        exec(compile(block, "docs/coming-from.md", "exec"), names)
+    np.testing.assert_allclose(names["scores"], names["same_scores"], atol=1e-14)
+    issues = names["issues"]
+    right = round(100 * wrong[issues].mean())
+    assert f"cleanlab flags {len(issues)}, {right} % of them wrong" in text
+
+
+def test_the_limits_say_how_much_of_the_study_is_done() -> None:
+    text = TEXTS["docs/limits.md"]
+    for name in ("paper", "ma2020"):
+        cells = load_study(name).cells()
+        file = ROOT / "results" / name / "runs.parquet"  # on the copy of CIFAR-10, so under other ids
+        done = read_rows(file) if file.exists() else []
+        assert f"{len(done)} of {len(cells)} cells" in text
+        if name == "paper":
+            seconds = [sum(row["train_seconds"] for row in run["history"]) for run in done]
+            losses, noises = ({run["config"][axis] for run in done} for axis in ("loss", "noise"))
+            assert f": {len(losses)} losses, one noise, one seed" in text
+            assert len(noises) == len({run["config"]["seed"] for run in done}) == 1
+            assert 0.9 < sum(seconds) / len(seconds) / 186 < 1.1  # without evaluation
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"`((?:torchrun [^`]* -m )?noisylabels [^`]+)`", TEXTS["docs/limits.md"])
+)
+def test_a_command_of_the_limits_is_understood(line: str) -> None:
+    parse(shlex.split(line[line.index("noisylabels ") :])[1:])
 
 
 @pytest.mark.slow

@@ -31,9 +31,10 @@ REPLACED = {
 
 ALLOWED = {
     "CHANGELOG.md": (r"memoris", r"neighbour"),
+    "docs/compatibility.md": (r"memoris", r"neighbour"),
     "src/noisylabels/audit/result.py": (r"neighbour",),
     "src/noisylabels/core/spelling.py": (r"labell(?:ed(?!by)|ing)",),  # as users write "no label"
-    "src/noisylabels/noise/estimate.py": (r"neighbour",),
+    "src/noisylabels/core/deprecated.py": (r"neighbour",),
     "src/noisylabels/training/history.py": (r"memoris",),
 }
 """Old names of files, methods and columns that are still read: path -> the phrase that may stay."""

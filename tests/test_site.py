@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import shlex
@@ -89,20 +91,102 @@ def test_links_to_what_the_site_lacks_become_text(tmp_path) -> None:
     assert (tmp_path / "results" / "digits-study" / "chosen-symmetric.svg").is_file()
 
 
-def test_the_reference_has_every_public_name_and_argument() -> None:
+INTERNAL = {"bench.machine", "experiment.trackers", "losses.kernels"}
+"""Modules whose `__all__` lists what other files of the package take from them."""
+
+
+def shown() -> dict[str, dict[str, object]]:
+    """Return the objects of the reference by the module that they are imported from, then by name."""
+    found: dict[str, dict[str, object]] = {}
+    for _, parts in api.PAGES.values():
+        for part in parts:
+            found.setdefault(part.module, {}).update(part.things())
+    return found
+
+
+def test_the_reference_has_every_public_name() -> None:
+    there = shown()
+    root = Path(noisylabels.__file__).parent
+    listed = 0
+    for path in sorted(root.rglob("*.py")):
+        if "__all__ = [" not in path.read_text(encoding="utf-8"):
+            continue
+        module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        if module in INTERNAL:
+            continue
+        listed += 1
+        public = importlib.import_module(f"noisylabels.{module}".rstrip("."))
+        names = {name for name in public.__all__ if not inspect.ismodule(getattr(public, name))}
+        assert names - {"__version__"} <= there[module].keys(), module
+    assert listed == 9
+
+
+def test_the_reference_has_what_documents_and_examples_import() -> None:
+    there = shown()
+    found = set()
+    for path in [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "examples").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        for module, names in re.findall(
+            r"^from noisylabels\.?([\w.]*) import ([\w, ]+)$", text, re.MULTILINE
+        ):
+            found |= {(module, name.strip()) for name in names.split(",")}
+        found |= {("", name) for name in re.findall(r"\bnl\.(\w+)[.(]", text)}
+    found -= {("", "losses"), ("estimator", "NoisyLabelClassifier")}  # a module; nl.NoisyLabelClassifier
+    assert len(found) > 30
+    assert {(module, name) for module, name in found if name not in there.get(module, {})} == set()
+
+
+def test_every_entry_of_the_reference_is_once_and_leads_somewhere() -> None:
     pages = api.pages()
-    for name in noisylabels.__all__:
-        if name not in ("__version__", "losses"):
-            assert f"## `{name}` {{#{api.anchor(name)}}}" in pages["noisylabels"], name
-    assert "nl.corrupt(\n    labels,\n    spec,\n    *,\n    num_classes=None,\n" in pages["noisylabels"]
-    for room in ("losses", "noise"):
-        module = importlib.import_module(f"noisylabels.{room}")
-        for name in module.__all__:
-            if callable(getattr(module, name)):
-                assert f"## `{name}` " in pages[room], name
-    for text in pages.values():
+    for name, (_, parts) in api.PAGES.items():
+        text = pages[name]
+        entries = re.findall(r"^## `(\w+)` \{#(\w+)\}$", text, re.MULTILINE)
+        assert [entry for entry, _ in entries] == [each for part in parts for each in part.things()]
+        anchors = re.findall(r"\{#([\w-]+)\}$", text, re.MULTILINE)
+        assert len(set(anchors)) == len(anchors)
+        assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= set(anchors)
         assert ":math:" not in text
         assert " object at 0x" not in text
+    assert "nl.corrupt(\n    labels,\n    spec,\n    *,\n    num_classes=None,\n" in pages["noisylabels"]
+
+
+def test_the_fields_of_a_configuration_are_described() -> None:
+    page = api.pages()["noisylabels"]
+    entry = page[page.index("## `RunConfig`") : page.index("## `RunResult`")]
+    described = re.findall(r"^- `(\w+)`: \S", entry, re.MULTILINE)
+    assert sorted(described) == sorted(field.name for field in dataclasses.fields(noisylabels.RunConfig))
+
+
+ORDER = ("Args:", "Shape:", "Returns:", "Yields:", "Raises:")
+
+
+def functions() -> dict[str, object]:
+    """Return every function and class of the reference, and the methods of what users derive from or call."""
+    found = {
+        f"{module}.{name}".strip("."): thing
+        for module, things in shown().items()
+        for name, thing in things.items()
+        if api.is_documented_by_itself(thing)
+    }
+    for name in ("Audit", "Callback", "History", "Loss", "Method", "NoisyLabelClassifier", "NoisyLabels"):
+        for method, thing in api.methods(found[name]).items():
+            if not isinstance(thing, property):
+                found[f"{name}.{method}"] = thing
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(functions()))
+def test_an_entry_describes_every_argument_in_order(name: str) -> None:
+    thing = functions()[name]
+    doc = inspect.getdoc(thing)
+    heads = [line for line in doc.splitlines() if line in ORDER]
+    assert heads == sorted(heads, key=ORDER.index)
+    described = doc + " ".join(api.field_docs(thing))
+    signature = api.signature(name, thing)
+    if "(" not in signature or signature.endswith("(...)"):  # a protocol, an enumeration, an exception
+        return
+    for argument in inspect.signature(thing).parameters.keys() - {"self", "cls"}:
+        assert re.search(rf"(?<!\w){argument}(?!\w)", described), f"{name} does not describe {argument}"
 
 
 def test_docstrings_become_markdown() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
+import importlib.util
 import io
+import platform
 import re
 import subprocess
 import sys
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import noisylabels as nl
@@ -223,11 +227,33 @@ def test_completion_knows_the_verbs(capsys: pytest.CaptureFixture[str], shell: s
 def test_the_version_and_the_module(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "noisylabels"]
     shown = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == f"noisylabels {nl.__version__}"
+    first, *more = shown.stdout.splitlines()
+    assert first == f"noisylabels {nl.__version__}"
+    for wanted in (f"Python {platform.python_version()}, ", f"PyTorch {torch.__version__}, ", "extras: "):
+        assert sum(line.startswith(wanted) for line in more) == 1, more
+    assert f"installed in {Path(nl.__file__).parent}" in more
     wrong = subprocess.run([*command, "train", "--loss", "nec"], capture_output=True, text=True, cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_version_where_pytorch_is_broken_or_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "torch"
+    fake.mkdir()
+    (fake / "__init__.py").write_text("raise ImportError('libcudart.so: cannot open shared object file')\n")
+    (fake / "version.py").write_text("__version__ = '2.99.0+cu999'\n")
+    spec = importlib.util.spec_from_file_location("torch", fake / "__init__.py")
+    for found, line in ((spec, "PyTorch 2.99.0+cu999, "), (None, "PyTorch missing, ")):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, found=found: found)
+        monkeypatch.setattr(importlib.metadata, "version", {"numpy": "9.9"}.get)
+        assert main(["--version"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"noisylabels {nl.__version__}"
+        assert sum(each.startswith(line) for each in lines) == 1, lines
+        assert any(each.startswith("numpy 9.9, scipy missing, ") for each in lines)
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -38,11 +38,12 @@ class List:
 
     def run(self) -> int:
         """Print the table."""
-        from noisylabels import __version__
         from noisylabels.cli.terminal import console, table
+        from noisylabels.cli.version import about
 
         if self.what == "version":
-            output.say(f"noisylabels {__version__}")
+            for line in about():
+                output.say(line)
             return 0
         headers, rows = {
             "losses": _losses,

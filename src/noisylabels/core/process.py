@@ -106,6 +106,19 @@ def processor() -> str:
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
+def gpu_names() -> list[str]:
+    """Return the names of NVIDIA's GPUs, by the files of its driver; nothing is imported for it."""
+    names = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        found = re.search(r"^Model:\s*(.+)$", text, re.MULTILINE)
+        names += [found[1].strip()] if found else []
+    return names
+
+
 def open_standard_streams() -> None:
     """Open the null device in place of a standard stream that the process was started without, as by ``>&-``.
 

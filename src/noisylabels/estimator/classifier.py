@@ -401,6 +401,9 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
         """Return class probabilities, (N, K) float64, columns in the order of `classes_`.
 
         Columns of a data frame that was encoded in training are matched by name, in any order.
+
+        Args:
+            X: (N, D) rows, or images, texts and frames of the kind that `fit` was given.
         """
         check_is_fitted(self)
         rows = self._rows(X)
@@ -413,7 +416,11 @@ class NoisyLabelClassifier(ReadsRows, ClassifierMixin, BaseEstimator):  # type: 
         return tempered(probs, self.temperature_) if self.calibrate else probs
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable label of each row, (N,)."""
+        """Return the most probable label of each row, (N,).
+
+        Args:
+            X: (N, D) rows, or images, texts and frames of the kind that `fit` was given.
+        """
         probs = self.predict_proba(X)
         labels: np.ndarray = self.classes_[probs.argmax(1)]
         return labels

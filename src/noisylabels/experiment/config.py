@@ -130,6 +130,9 @@ def load_config(recipe: str | None = None, **flags: Any) -> RunConfig:
 
     Raises:
         InputError: an unknown recipe or key, a wrong type, a value out of range.
+
+    >>> load_config("digits", loss="nce+mae").loss
+    'nce+mae'
     """
     layer: dict[str, Any] = {}
     if recipe is not None:

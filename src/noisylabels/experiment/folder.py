@@ -52,19 +52,19 @@ class RunResult:
     """The result of a run."""
 
     status: str  # "done" or "failed"
-    run_id: str
-    path: Path
-    config: dict[str, Any]
+    run_id: str  # see `run_id`
+    path: Path  # the run's folder
+    config: dict[str, Any]  # the configuration by setting
     final: dict[str, Any] | None  # the last row of the history; None if no epoch ended
     noise: dict[str, Any]  # spec, seed, rate and digest of the labels
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # K names in the order of the class numbers
     message: str = ""  # the reason of a failure
     loss: str = ""  # the loss it was trained with, also if it was chosen automatically
     model: str = ""  # the name of the model, also if it was chosen automatically
     kept: dict[str, Any] | None = None  # the row of the epoch that keep_epoch "best" kept
-    # number of examples; held_out: whether the data had no test part; true_labels: for the user's own data,
-    # the estimated accuracy on true labels, or why there is none
     test: dict[str, Any] | None = None
+    """number of examples; held_out: whether the data had no test part; true_labels: for the user's own data,
+    the estimated accuracy on true labels, or why there is none"""
     train: dict[str, Any] | None = None  # number of examples trained on; inputs: images or table
 
     @property
@@ -267,6 +267,9 @@ def read_result(out: Path, seconds: float = 0.0) -> RunResult:
     Args:
         out: the folder of the run.
         seconds: how long to wait for a result that another machine has written.
+
+    Raises:
+        InputError: the run is not finished, or result.json is damaged.
     """
     path = out / "result.json"
     end = time.monotonic() + seconds

@@ -65,7 +65,11 @@ class Silent:
 
 
 class Notes(Silent):
-    """A reporter that passes notes to a function and ignores the rest."""
+    """A reporter that passes notes to a function and ignores the rest.
+
+    Args:
+        notify: receives each note, one line.
+    """
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         self.notify = notify

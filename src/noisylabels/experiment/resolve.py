@@ -182,14 +182,32 @@ def resolve(config: RunConfig) -> ResolvedRun:
 def canonical(config: RunConfig) -> RunConfig:
     """Return the configuration in canonical form: "MAE + NCE" is "nce+mae", "photos/" is "photos".
 
+    Args:
+        config: in any form, as for `resolve`.
+
     Raises:
         InputError: as `resolve`.
+
+    >>> from noisylabels import RunConfig
+    >>> canonical(RunConfig(loss="MAE + NCE")).loss
+    'nce+mae'
     """
     return resolve(config).config
 
 
 def run_id(config: RunConfig) -> str:
-    """Return the id of a run: 12 hexadecimal digits of its identity, independent of where it executes."""
+    """Return the id of a run: 12 hexadecimal digits of its identity, independent of where it executes.
+
+    Args:
+        config: in any form, as for `resolve`. A setting at its default does not change the id.
+
+    Raises:
+        InputError: as `resolve`.
+
+    >>> from noisylabels import RunConfig
+    >>> run_id(RunConfig(loss="mae + nce")), run_id(RunConfig(loss="nce+mae"))
+    ('61a98e8a755e', '61a98e8a755e')
+    """
     return resolve(config).run_id
 
 

@@ -27,6 +27,14 @@ def load_sets(
     """Return the training and the test set of a configuration; the reporter receives their notes.
 
     `need_features` is that of `load`.
+
+    Args:
+        config: the configuration; its data and the settings of reading count.
+        reporter: receives the notes.
+        need_features: as for `load`.
+
+    Raises:
+        InputError: as `noisylabels.load`.
     """
     from noisylabels.data.catalog import load
     from noisylabels.encoders.catalog import load_size
@@ -234,6 +242,13 @@ def corrupted(
     """Return the training set of a run with noise added, its test set, and the labels.
 
     Noise is added to the images, and the sets are their features if the run has an encoder.
+
+    Args:
+        resolved: the run.
+        reporter: receives notes and the progress of decoding and encoding.
+
+    Raises:
+        InputError: as `load_sets`; noise that does not fit the data.
     """
     from noisylabels.encoders.embedding import embed_sets
 

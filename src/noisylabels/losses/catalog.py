@@ -141,7 +141,10 @@ def _numeric_defaults(function: Callable[..., Tensor]) -> dict[str, float]:
 
 
 PER_LABEL: Registry[PerLabel] = Registry("loss")
+"""Per-label functions by the name of their plain form, each with title, equation, parameters and source."""
+
 WRAPPERS: Registry[Wrapper] = Registry("wrapper")
+"""Wrappers around a loss by name, such as ``logit_clip``."""
 
 
 def _row(name: str) -> Row | None:
@@ -250,6 +253,7 @@ def _slot(node: ast.expr) -> float | str:
 
 
 LOSSES: Registry[Named] = Registry("loss")
+"""Every loss that has a name, by name: per-label functions in each form, wrappers around ce, named sums."""
 
 _FORM_SOURCE = {
     SELECT.name: "{}",
@@ -369,7 +373,14 @@ def register_wrapper(row: Wrapper) -> None:
 
 
 def unregister(name: str) -> None:
-    """Remove a per-label function and its forms from the catalog."""
+    """Remove a per-label function and its forms from the catalog.
+
+    Args:
+        name: of the per-label function.
+
+    Raises:
+        InputError: an unknown name, or that of a form, a wrapper or a sum.
+    """
     if name in LOSSES and name not in PER_LABEL:
         if LOSSES[name].is_sum or name in WRAPPERS:
             raise InputError(f"{name!r} is not a per-label function, expected a registered one")

@@ -40,6 +40,10 @@ def select(phi: Callable[..., Tensor], **parameters: float) -> Loss:
 def normalize(phi: Callable[..., Tensor], **parameters: float) -> Loss:
     """Return the normalized form of your own per-label function: ``phi(l)[y] / sum_k phi(l)[k]``.
 
+    Args:
+        phi: from log-probabilities (N, K, ...) to the cost under each label, of the same shape.
+        parameters: keyword arguments of `phi`.
+
     >>> import noisylabels as nl
     >>> squared = nl.losses.normalize(lambda l: (1 - l.exp()) ** 2)
     >>> squared.label_sum(10)  # the paper's Eq. 1: sums to one over the labels, hence noise-tolerant
@@ -52,6 +56,10 @@ def negative(phi: Callable[..., Tensor], **parameters: float) -> Loss:
     """Return the normalized negative form of your own per-label function (Ye 2023).
 
     Its value is ``1 - (B - phi(l)[y]) / sum_k (B - phi(l)[k])`` with B = phi(log 1e-7).
+
+    Args:
+        phi: as for `normalize`.
+        parameters: keyword arguments of `phi`.
 
     >>> import noisylabels as nl
     >>> nl.losses.negative(lambda l: (1 - l.exp()) ** 2).label_sum(10)  # K - 1

@@ -49,7 +49,18 @@ Source: {source}.
 
 
 def function(name: str) -> Callable[..., Tensor]:
-    """Return the function for a loss of the catalog, such as "nce", "sce" or "nce+mae"."""
+    """Return the function for a loss of the catalog, such as "nce", "sce" or "nce+mae".
+
+    Args:
+        name: of a loss in `noisylabels list losses`.
+
+    Raises:
+        InputError: an unknown name; the message suggests the nearest.
+
+    >>> import torch
+    >>> function("nce")(torch.zeros(2, 10), torch.tensor([3, 4]))
+    tensor(0.1000)
+    """
     if name not in LOSSES:
         check_choice(name, LOSSES, "loss")
     return _made(LOSSES[name])

@@ -162,6 +162,10 @@ class Loss(nn.Module):
 
         A weight that a rule sets stays as it is. Terms whose weight is 0 are left out.
 
+        Args:
+            progress: the share of training that is done, in [0, 1].
+            epochs: of the whole training, for weights that count in epochs.
+
         Raises:
             InputError: as `set_progress`; all weights are 0.
 
@@ -182,6 +186,9 @@ class Loss(nn.Module):
 
     def with_auto(self, weight: float) -> Loss:
         """Return the loss with a number in the place of ``auto``.
+
+        Args:
+            weight: the number.
 
         >>> import noisylabels as nl
         >>> nl.loss("nce + 2*auto(rule=accuracy)*mae").with_auto(0.5)
@@ -308,6 +315,9 @@ class Loss(nn.Module):
         """Return the sum of the loss over all labels if it is constant (the loss is symmetric), else None.
 
         Like `bounds`, it describes the values before class weights are applied.
+
+        Args:
+            num_classes: K.
         """
         check_whole(num_classes, "num_classes", 2)
         self._check_fixed()
@@ -323,6 +333,9 @@ class Loss(nn.Module):
         because LogitClip depends on their norm. For K of 1000 or less, a search over the logits of the label,
         of one rival and of all others together adds the least and greatest value found. Peer loss has no
         bounds for one example.
+
+        Args:
+            num_classes: K.
         """
         check_whole(num_classes, "num_classes", 2)
         self._check_fixed()
@@ -354,6 +367,10 @@ class Loss(nn.Module):
         Source: Zhou et al. 2021, "Asymmetric loss functions for learning with noisy labels": a loss is
         asymmetric for weights w if the two minimizers agree.
 
+        Args:
+            num_classes: K.
+            even: whether all other labels have the same weight.
+
         >>> import noisylabels as nl
         >>> nl.loss("mae").dominance(10), nl.loss("ce").dominance(10)
         (1.0, inf)
@@ -373,6 +390,9 @@ class Loss(nn.Module):
         False for nce with 3 classes or more: its value also tends to 0 if p is large for a wrong class and
         that of the label falls far less than those of the others. Computed like `dominance`, and None where
         that is None.
+
+        Args:
+            num_classes: K.
 
         >>> import noisylabels as nl
         >>> nl.loss("nce").unique_optimum(10), nl.loss("nce+mae").unique_optimum(10)

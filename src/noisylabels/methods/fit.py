@@ -67,6 +67,13 @@ def fit(
             does not accept the images or does not return K logits for each.
         TrainingDiverged: the loss or the logits were not finite.
         Interrupted: a callback paused the run; the checkpoint is written.
+
+    >>> import noisylabels as nl
+    >>> train, test = nl.load("digits")
+    >>> model = nl.build_model("mlp", channels=1, image_size=(8, 8), num_classes=10)
+    >>> history = nl.fit(model, train, test, nl.loss("nce+mae"), epochs=2, lr=0.05)
+    >>> [row["epoch"] for row in history.rows]
+    [1, 2]
     """
     if not callable(loss):
         raise InputError(f"the loss is {loss!r}, expected a function or a module, such as nl.loss('nce+mae')")

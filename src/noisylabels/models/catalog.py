@@ -174,6 +174,7 @@ MODELS: Registry[ModelRow] = Registry(
         )
     },
 )
+"""Networks by name, each with title, smallest image and source."""
 
 
 FITTED: Registry[ModelRow] = Registry(
@@ -266,6 +267,10 @@ def build_model(
     Raises:
         InputError: an unknown name, an image too small for the model, a width of 0 or less, timm not
             installed, or any fault of a user-defined function.
+
+    >>> model = build_model("small-cnn", channels=1, image_size=(8, 8), num_classes=10)
+    >>> sum(weight.numel() for weight in model.parameters())
+    53450
     """
     check_between(width, "width", low=0.0, open_low=True)
     with torch.random.fork_rng(devices=[]):

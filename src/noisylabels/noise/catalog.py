@@ -86,6 +86,7 @@ class NoiseKind:
 
 
 KINDS: Registry[NoiseKind] = Registry("noise")
+"""Noise models by name, as in ``KIND:RATE``."""
 
 KINDS.add(
     "none",

@@ -47,6 +47,9 @@ class ConfusionMap:
         """Return whether the map applies to such classes without being named.
 
         Many sets name their classes by numbers, so for such names the number of classes must match too.
+
+        Args:
+            class_names: K names in the order of the class numbers.
         """
         numbered = all(name.isdecimal() for name in self.names)
         same = not numbered or len(class_names) == len(self.class_names)
@@ -54,6 +57,12 @@ class ConfusionMap:
 
     def numbers(self, class_names: Sequence[str]) -> Pairs:
         """Return the pairs as class numbers; each class of the pairs must be in `class_names` exactly once.
+
+        Args:
+            class_names: K names in the order of the class numbers.
+
+        Raises:
+            InputError: a class of the map is missing, or there twice.
 
         >>> MAPS["cifar10"].numbers(MAPS["cifar10"].class_names)
         ((9, 1), (2, 0), (3, 5), (5, 3), (4, 7))
@@ -66,6 +75,7 @@ class ConfusionMap:
 
 
 MAPS: Registry[ConfusionMap] = Registry("confusion map")
+"""Confusion maps by name, as in ``asymmetric:0.4@NAME``: which class is mistaken for which."""
 
 MAPS.add(
     "cifar10",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_between, check_choice, check_whole
+from noisylabels.core.deprecated import current_name
 from noisylabels.core.labels import number_labels
 from noisylabels.core.probabilities import match_probs
 from noisylabels.core.rng import resample, uniforms
@@ -22,7 +23,6 @@ from noisylabels.noise.confident_learning import JointSample, calibrated, joint_
 from noisylabels.noise.neighbors import counted, first_guess, fitted, nearest, posterior
 
 METHODS = ("confident_joint", "anchor", "dual_t", "neighbors")
-ALIASES = {"neighbours": "neighbors"}  # as it was spelled up to version 0.1
 
 PERCENTILE = 97.0
 """Percentile of a class's probabilities above which examples are ignored as anchor points, as outliers."""
@@ -166,7 +166,7 @@ def estimate_transition(
     """
     if method is None:
         method = "confident_joint" if probs is not None else "neighbors"
-    method = check_choice(ALIASES.get(method, method), METHODS, "method")
+    method = check_choice(current_name("estimate_transition(method=...)", method), METHODS, "method")
     check_between(percentile, "percentile", 0, 100, open_low=True)
     check_whole(neighbors, "neighbors", 2)
     if interval is not None:

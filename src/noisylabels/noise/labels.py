@@ -251,6 +251,9 @@ class NoisyLabels:
     def load(cls, path: str | Path) -> NoisyLabels:
         """Return the labels that `save` wrote.
 
+        Args:
+            path: of the Parquet file.
+
         Raises:
             InputError: the file is missing, damaged, or of another kind.
         """

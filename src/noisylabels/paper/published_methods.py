@@ -119,7 +119,11 @@ def _same_recipe(run: Run, row: Published) -> bool:
 
 
 def comparable_methods(results: Results) -> Table | None:
-    """Return a table of our methods and the published accuracies that they are compared with, or None."""
+    """Return a table of our methods and the published accuracies that they are compared with, or None.
+
+    Args:
+        results: the runs of a study, of `read_results`.
+    """
     pairs = compare_methods(results)
     if not pairs:
         return None

@@ -42,7 +42,11 @@ def comparison_tables(results: Results) -> tuple[list[Table], str]:
 
 
 def paper_tables(results: Results) -> list[Table]:
-    """Return one table per noise family: our accuracy, the paper's, the difference and its interval."""
+    """Return one table per noise family: our accuracy, the paper's, the difference and its interval.
+
+    Args:
+        results: the runs of a study, of `read_results`.
+    """
     pairs = compare_published(results, "paper")
     made, shown = [], set()
     for family in results.families:
@@ -84,7 +88,11 @@ def _paper_table(
 
 
 def literature_table(results: Results) -> Table | None:
-    """Return one row per comparison with the literature and the references; None without comparisons."""
+    """Return one row per comparison with the literature and the references; None without comparisons.
+
+    Args:
+        results: the runs of a study, of `read_results`.
+    """
     pairs = compare_published(results, "literature")
     if not pairs:
         return None

@@ -119,6 +119,11 @@ def claim(
 ) -> Callable[[Callable[[Results], Sequence[Expected]]], Claim]:
     """Turn a function from results to a list of expectations into a claim.
 
+    Args:
+        name: short, unique within the file.
+        statement: one sentence, as tables show it.
+        section: of the paper, or "own".
+
     >>> from noisylabels.study.results import accuracy
     >>> @claim("gce-wins", "GCE is more accurate than CE.")
     ... def gce_wins(results):
@@ -145,6 +150,10 @@ def judge(claims: Iterable[Claim], results: Results) -> list[Finding]:
     `sometimes`) is tested at the confidence level ``1 - 0.05 / m`` for m comparisons of the claim
     (Bonferroni). There is no correction across claims.
 
+    Args:
+        claims: what `load_claims` returns, or functions under `claim`.
+        results: the runs of a study, of `read_results`.
+
     Raises:
         InputError: a user-defined claim fails or returns something else than expectations.
     """
@@ -156,6 +165,9 @@ def judge_by_machine(claims: Sequence[Claim], results: Results) -> dict[str, lis
 
     Processors differ in rounding, and training magnifies that: a verdict that only one machine's runs give
     may change with the next. The result is empty if one machine made all runs.
+
+    Args:
+        claims, results: as for `judge`.
     """
     runs: dict[str, list[Run]] = {}
     for run in results.runs:
@@ -283,6 +295,11 @@ def claims_table(
     """Return findings as a table: claim, verdict, section, evidence; claims not measured come last.
 
     With `by_machine`, of `judge_by_machine`, a column has the verdicts on each machine's runs alone.
+
+    Args:
+        findings: of `judge`.
+        name, title: of the table.
+        by_machine: of `judge_by_machine`, or None.
     """
     counts = {word: sum(f.status == word for f in findings) for word in _ORDER}
     tally = ", ".join(f"{count} {word}" for word, count in counts.items())
@@ -313,6 +330,9 @@ _ORDER: tuple[Status, ...] = ("supported", "contradicted", "undecided", "not mea
 
 def load_claims(path: str | Path) -> list[Claim]:
     """Return the claims that a Python file defines, in order.
+
+    Args:
+        path: of the Python file, which is executed.
 
     Raises:
         InputError: no such file; an error in it, with its line; no claim; two claims of the same name.

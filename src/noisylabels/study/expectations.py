@@ -305,71 +305,156 @@ def _sides(losses: Losses) -> tuple[Side, ...]:
 
 
 def less(measure: Measure, first: Losses, second: Side, where: Where, *, by: float = 0.0) -> Expectation:
-    """Expect each first side to be less than the second, by more than `by`."""
+    """Expect each first side to be less than the second, by more than `by`.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        first, second: losses, `average` or `best` of several; each of the first is compared.
+        where: noises, such as "symmetric:0.4", or a selection by `each`, `rates` or `highest`.
+        by: the least difference.
+    """
     return Expectation(measure, _sides(first), second, where, high=-by)
 
 
 def more(measure: Measure, first: Losses, second: Side, where: Where, *, by: float = 0.0) -> Expectation:
-    """Expect each first side to be greater than the second, by more than `by`."""
+    """Expect each first side to be greater than the second, by more than `by`.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        first, second: losses, `average` or `best` of several; each of the first is compared.
+        where: noises, such as "symmetric:0.4", or a selection by `each`, `rates` or `highest`.
+        by: the least difference.
+    """
     return Expectation(measure, _sides(first), second, where, low=by)
 
 
 def not_less(measure: Measure, first: Losses, second: Side, where: Where, *, margin: float) -> Expectation:
-    """Expect each first side to be above the second, or less than `margin` below it."""
+    """Expect each first side to be above the second, or less than `margin` below it.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        first, second: losses, `average` or `best` of several; each of the first is compared.
+        where: noises, such as "symmetric:0.4", or a selection by `each`, `rates` or `highest`.
+        margin: the largest difference that still counts as no less.
+    """
     return Expectation(measure, _sides(first), second, where, low=-margin)
 
 
 def not_more(measure: Measure, first: Losses, second: Side, where: Where, *, margin: float) -> Expectation:
-    """Expect each first side to be below the second, or less than `margin` above it."""
+    """Expect each first side to be below the second, or less than `margin` above it.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        first, second: losses, `average` or `best` of several; each of the first is compared.
+        where: noises, such as "symmetric:0.4", or a selection by `each`, `rates` or `highest`.
+        margin: the largest difference that still counts as no more.
+    """
     return Expectation(measure, _sides(first), second, where, high=margin)
 
 
 def alike(measure: Measure, first: Losses, second: Side, where: Where, *, within: float) -> Expectation:
-    """Expect each first side to differ from the second by less than `within`, in either direction."""
+    """Expect each first side to differ from the second by less than `within`, in either direction.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        first, second: losses, `average` or `best` of several; each of the first is compared.
+        where: noises, such as "symmetric:0.4", or a selection by `each`, `rates` or `highest`.
+        within: the largest difference.
+    """
     return Expectation(measure, _sides(first), second, where, -within, within)
 
 
 def differs(
     measure: Measure, losses: Losses, where: Pairs, *, low: float = -math.inf, high: float = math.inf
 ) -> Expectation:
-    """Expect each loss to differ between two noises (`against`, `equal_rates`) by `low` to `high`."""
+    """Expect each loss to differ between two noises (`against`, `equal_rates`) by `low` to `high`.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        losses: one or several, each of which must fulfill it.
+        where: two selections of noises, by `against` or `equal_rates`.
+        low, high: the ends of the range of the difference.
+    """
     return Expectation(measure, _sides(losses), ITSELF, where, low, high)
 
 
 def positive(measure: Measure, losses: Losses, where: Where, *, by: float = 0.0) -> Expectation:
-    """Expect the measure of each loss to be above `by`."""
+    """Expect the measure of each loss to be above `by`.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        losses: one or several, each of which must fulfill it.
+        where: noises, or a selection by `each`, `rates` or `highest`.
+        by: the least value.
+    """
     return Expectation(measure, _sides(losses), None, where, low=by)
 
 
 def negative(measure: Measure, losses: Losses, where: Where, *, by: float = 0.0) -> Expectation:
-    """Expect the measure of each loss to be below ``-by``."""
+    """Expect the measure of each loss to be below ``-by``.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        losses: one or several, each of which must fulfill it.
+        where: noises, or a selection by `each`, `rates` or `highest`.
+        by: the least distance from 0.
+    """
     return Expectation(measure, _sides(losses), None, where, high=-by)
 
 
 def between(measure: Measure, losses: Losses, where: Where, low: float, high: float) -> Expectation:
-    """Expect the measure of each loss to be between `low` and `high`."""
+    """Expect the measure of each loss to be between `low` and `high`.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        losses: one or several, each of which must fulfill it.
+        where: noises, or a selection by `each`, `rates` or `highest`.
+        low, high: the ends of the range.
+    """
     return Expectation(measure, _sides(losses), None, where, low, high)
 
 
 def among_top(
     measure: Measure, losses: Losses, count: int, where: Where, *, of: Sequence[str] = PAPER
 ) -> Expectation:
-    """Expect each loss to be in the top `count` of `of`: above the `count`-th highest of the others."""
+    """Expect each loss to be in the top `count` of `of`: above the `count`-th highest of the others.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        losses: one or several, each of which must fulfill it.
+        where: noises, or a selection by `each`, `rates` or `highest`.
+        count, of: how many of which losses are in the top.
+    """
     return more(measure, losses, _ranked(of, count), where)
 
 
 def among_lowest(
     measure: Measure, losses: Losses, count: int, where: Where, *, of: Sequence[str] = PAPER
 ) -> Expectation:
-    """Expect each loss to be among the `count` lowest of `of`: below the `count`-th lowest of the others."""
+    """Expect each loss to be among the `count` lowest of `of`: below the `count`-th lowest of the others.
+
+    Args:
+        measure: from a run to a value or None, such as `accuracy`.
+        losses: one or several, each of which must fulfill it.
+        where: noises, or a selection by `each`, `rates` or `highest`.
+        count, of: how many of which losses are the lowest.
+    """
     return less(measure, losses, _ranked(of, count, lowest=True), where)
 
 
 def sometimes(*expectations: Expectation) -> Sometimes:
-    """Expect at least one of the comparisons to hold."""
+    """Expect at least one of the comparisons to hold.
+
+    Args:
+        expectations: what `more`, `less` and the others return.
+    """
     return Sometimes(expectations)
 
 
 def pooled(*expectations: Expectation) -> Pooled:
-    """Expect the mean over all cases, computed within each seed, to be in the range."""
+    """Expect the mean over all cases, computed within each seed, to be in the range.
+
+    Args:
+        expectations: what `more`, `less` and the others return; the same measure and range in all.
+    """
     return Pooled(expectations)

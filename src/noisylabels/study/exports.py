@@ -64,6 +64,13 @@ def export(rows: Iterable[dict[str, Any]], path: Path) -> int:
 
     Columns: run_id, status, message; config, final, noise, class_names and environment as JSON; history as a
     list of structs with one field per column of the history, null in runs and epochs without that column.
+
+    Args:
+        rows: as `read_rows` returns them.
+        path: of the file, ending in .parquet.
+
+    Raises:
+        InputError: no rows.
     """
     import pyarrow as pa
 

@@ -115,34 +115,76 @@ Measure = Callable[[Run], float | None]
 
 
 def accuracy(run: Run) -> float | None:
-    """Return the test accuracy at the last epoch."""
+    """Return the test accuracy at the last epoch.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        A share in [0, 1]; None if it was not measured.
+    """
     return run.last("test_accuracy")
 
 
 def gap(run: Run) -> float | None:
-    """Return the overfitting gap at the last epoch: accuracy on the given labels minus test accuracy."""
+    """Return the overfitting gap at the last epoch: accuracy on the given labels minus test accuracy.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        A difference of shares, in [-1, 1]; None if it was not measured.
+    """
     given, test = run.last("given_accuracy"), run.last("test_accuracy")
     return None if given is None or test is None else given - test
 
 
 def instability(run: Run) -> float | None:
-    """Return the sample standard deviation of the test accuracy over the last 10 epochs."""
+    """Return the sample standard deviation of the test accuracy over the last 10 epochs.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        A share, 0 or more; None if it was not measured.
+    """
     values = run.curves["test_accuracy"][-LAST_EPOCHS:]
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def epoch_seconds(run: Run) -> float | None:
-    """Return the mean training seconds per epoch, without evaluation."""
+    """Return the mean training seconds per epoch, without evaluation.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        Seconds; None if it was not measured.
+    """
     return float(run.curves["train_seconds"].mean()) if len(run.curves.get("train_seconds", ())) else None
 
 
 def memorized(run: Run) -> float | None:
-    """Return the share of noisy labels memorized at the last epoch; None without noisy labels."""
+    """Return the share of noisy labels memorized at the last epoch; None without noisy labels.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        A share in [0, 1]; None if it was not measured.
+    """
     return run.last("memorized")
 
 
 def chosen_accuracy(run: Run) -> float | None:
-    """Return the test accuracy at the (first) epoch with the highest accuracy on noisy validation labels."""
+    """Return the test accuracy at the (first) epoch with the highest accuracy on noisy validation labels.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        A share in [0, 1]; None if it was not measured.
+    """
     validation = run.curves.get("validation_accuracy")
     if validation is None or not len(validation) or np.isnan(validation).all():
         return None
@@ -150,13 +192,27 @@ def chosen_accuracy(run: Run) -> float | None:
 
 
 def decline(run: Run) -> float | None:
-    """Return the decline of the test accuracy from the best epoch to the last."""
+    """Return the decline of the test accuracy from the best epoch to the last.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        A difference of shares, in [0, 1]; None if it was not measured.
+    """
     values = run.curves["test_accuracy"]
     return float(values.max() - values[-1]) if len(values) else None
 
 
 def dead(run: Run) -> float | None:
-    """Return the number of dead classes at the last epoch: those with a recall of 1 % or less."""
+    """Return the number of dead classes at the last epoch: those with a recall of 1 % or less.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        A whole number from 0 to K; None if it was not measured.
+    """
     return float((run.recall[-1] <= DEAD_RECALL).sum()) if len(run.recall) else None
 
 
@@ -231,17 +287,32 @@ class Results:
         return self._cells.get((loss, noise), [])
 
     def values(self, measure: Measure, loss: str, noise: str) -> dict[int, float]:
-        """Return seed -> value for the finished runs in which it was measured."""
+        """Return seed -> value for the finished runs in which it was measured.
+
+        Args:
+            measure: from a run to a value or None, such as `accuracy`.
+            loss, noise: of the cell, as the study names them.
+        """
         found = {run.seed: measure(run) for run in self.cell(loss, noise)}
         return {seed: value for seed, value in found.items() if value is not None}
 
     def summary(self, measure: Measure, loss: str, noise: str) -> Summary | None:
-        """Return a summary of the values of a cell, or None if it has none."""
+        """Return a summary of the values of a cell, or None if it has none.
+
+        Args:
+            measure: from a run to a value or None, such as `accuracy`.
+            loss, noise: of the cell, as the study names them.
+        """
         values = self.values(measure, loss, noise)
         return summarize(list(values.values())) if values else None
 
     def curve(self, column: str, loss: str, noise: str) -> np.ndarray:
-        """Return a history column of all runs of a cell as (runs, epochs), NaN where unknown."""
+        """Return a history column of all runs of a cell as (runs, epochs), NaN where unknown.
+
+        Args:
+            column: of the history, such as "test_accuracy".
+            loss, noise: of the cell, as the study names them.
+        """
         found = [run.curves[column] for run in self.cell(loss, noise) if column in run.curves]
         if not found:
             return np.zeros((0, 0))

@@ -48,7 +48,12 @@ def each(*kinds: str, least: float = 0.0, most: float = 1.0, clean: bool = False
 
 
 def rates(kind: str, *wanted: float) -> Pairs:
-    """Select the noises of a kind at exactly these rates, whether or not they were run."""
+    """Select the noises of a kind at exactly these rates, whether or not they were run.
+
+    Args:
+        kind: of noise, such as "symmetric".
+        wanted: the rates, in [0, 1].
+    """
 
     def pairs(results: Results) -> list[tuple[str, str]]:
         family = _family(results, kind)

@@ -76,6 +76,7 @@ def compare(first: Mapping[Key, float], second: Mapping[Key, float], confidence:
 
     Args:
         first, second: key that identifies a pair, such as (noise, seed) -> value.
+        confidence: level of the interval of the mean difference.
 
     Raises:
         InputError: the two have no run in common.
@@ -131,6 +132,10 @@ def contrast(first: Summary, second: Summary, confidence: float = 0.95) -> Contr
     only one has (n runs), the m runs of the other are assumed to have the same deviation:
     ``d ± t_(n-1) s sqrt(1/n + 1/m)``; for m = 1 this is the prediction interval of one more run. If neither
     has, there is no interval.
+
+    Args:
+        first, second: the means with what is known of their spread, see `Summary`.
+        confidence: level of the interval.
 
     >>> contrast(Summary(90.0, 1.0, None, None, 4), Summary(88.0, None, None, None, 1)).verdict
     'not significant'

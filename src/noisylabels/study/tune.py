@@ -67,10 +67,10 @@ class Record(_Record, total=False):
 class Tried:
     """A trial and its outcome."""
 
-    number: int
+    number: int  # in order of trial, from 0
     state: str  # "whole", "pruned" or "failed"
     value: float | None  # accuracy on the validation labels at the last epoch that was run
-    config: RunConfig
+    config: RunConfig  # of the trial
 
 
 @dataclass(frozen=True)

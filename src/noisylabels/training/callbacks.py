@@ -117,7 +117,11 @@ class Callback:
         """Handle a written checkpoint: no epoch in `history` will be trained again."""
 
     def on_note(self, text: str) -> None:
-        """Handle a message that the user should see once."""
+        """Handle a message that the user should see once.
+
+        Args:
+            text: one line.
+        """
 
     def should_stop(self, history: History) -> Stop | None:
         """Return how to end the run, or None to continue; asked after every step and every epoch.
@@ -132,7 +136,11 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned.
+
+        Args:
+            state: the content, from a checkpoint.
+        """
 
 
 class PauseWhen(Callback):

@@ -93,20 +93,34 @@ class History:
         return seconds, seconds / (sum(row["train_seconds"] for row in rows) or 1.0)
 
     def column(self, name: str) -> list[Any]:
-        """Return one value per epoch, such as ``history.column("test_accuracy")``."""
+        """Return one value per epoch, such as ``history.column("test_accuracy")``.
+
+        Args:
+            name: of the column; epochs without it have None.
+
+        Raises:
+            InputError: no epoch has such a column; the message suggests the nearest.
+        """
         if self.rows:
             every = dict.fromkeys(column for row in self.rows for column in row)
             check_choice(name, every, "column of the history")
         return [row.get(name) for row in self.rows]
 
     def write(self, path: Path) -> None:
-        """Write one JSON line per epoch, atomically."""
+        """Write one JSON line per epoch, atomically.
+
+        Args:
+            path: of the file, history.jsonl in a run's folder.
+        """
         lines = [json.dumps(row, allow_nan=False) for row in self.rows]
         write_text(path, "\n".join(lines) + "\n" if lines else "")
 
     @classmethod
     def read(cls, path: Path) -> History:
         """Return the history that `write` wrote.
+
+        Args:
+            path: of the file, history.jsonl in a run's folder.
 
         Raises:
             InputError: the file is missing, or a line is no row of a history.

@@ -163,10 +163,17 @@ class Method(nn.Module, ABC):
         """Return the loss to minimize, (), and the logits (B, K) that the run's metrics are computed from.
 
         It runs outside autocast, so that losses compute in float32; `logits` runs a network under autocast.
+
+        Args:
+            batch: inputs (B, ...), target (B,) int64, and positions in the training set (B,) int64.
         """
 
     def prepare(self, setup: Setup) -> None:
-        """Create per-example buffers, such as targets (N, K); called once, before a checkpoint is loaded."""
+        """Create per-example buffers, such as targets (N, K); called once, before a checkpoint is loaded.
+
+        Args:
+            setup: size, classes and device of the training set.
+        """
 
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for `epoch`, from 0; not called again when a run resumes within the epoch."""
@@ -175,6 +182,12 @@ class Method(nn.Module, ABC):
         """Return the parameters to train: the networks', and the loss's at `loss_lr` without weight decay.
 
         With `body_lr`, all layers but the last have a learning rate of their own.
+
+        Args:
+            settings: those of the run.
+
+        Raises:
+            InputError: no parameter of the networks requires a gradient.
         """
         networks = trainable(self.networks)
         if not networks:
@@ -194,12 +207,22 @@ class Method(nn.Module, ABC):
         return groups
 
     def predict(self, networks: Sequence[nn.Module], inputs: Tensor) -> Tensor:
-        """Return logits (B, K) for evaluation; `networks` are the trained ones or their averages."""
+        """Return logits (B, K) for evaluation; `networks` are the trained ones or their averages.
+
+        Args:
+            networks: as many as the method trains.
+            inputs: (B, ...), normalized as in training.
+        """
         logits: Tensor = networks[0](inputs)
         return logits
 
     def evaluation_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss, (), that is reported for held-out examples."""
+        """Return the mean loss, (), that is reported for held-out examples.
+
+        Args:
+            logits: (B, K) float32.
+            target: (B,) int64.
+        """
         return self.loss(logits, target)
 
     def columns(self) -> dict[str, float | None]:
@@ -228,7 +251,12 @@ class Method(nn.Module, ABC):
         ]
 
     def logits(self, inputs: Tensor, network: int = 0) -> Tensor:
-        """Return a network's logits (B, K) in float32, computed in the precision of the run."""
+        """Return a network's logits (B, K) in float32, computed in the precision of the run.
+
+        Args:
+            inputs: (B, ...).
+            network: number of the network, from 0.
+        """
         return self.divided(functools.partial(self.undivided, network=network), inputs)
 
     def divided(self, run: Run, inputs: Tensor) -> Tensor:
@@ -294,6 +322,9 @@ class Method(nn.Module, ABC):
         """Return what each example adds to the number that the mean loss is divided by; None for 1 each.
 
         With class weights c that is ``c_(y_i)``, and 0 for an ignored class, (B,).
+
+        Args:
+            target: (B,) int64, the given labels of the batch.
         """
         if not isinstance(self.loss, (Loss, nn.CrossEntropyLoss, nn.NLLLoss)):
             return None
@@ -309,6 +340,9 @@ class Method(nn.Module, ABC):
 
         A loss with class weights c divides by their sum, ``sum_i c_(y_i)``, and one that ignores a class by
         the number of other examples; the mean of values divides by B. The factor is B divided by that sum.
+
+        Args:
+            target: (B,) int64, the given labels of the batch.
         """
         counts = self.loss_counts(target)
         if counts is None:
@@ -326,7 +360,12 @@ class Method(nn.Module, ABC):
         return self.mean_of_losses(self.loss_values(logits, batch.target), batch)
 
     def mean_of_losses(self, values: Tensor, batch: Batch) -> Tensor:
-        """Return the mean of a batch's losses (B,), reduced as the loss does, with weights if given."""
+        """Return the mean of a batch's losses (B,), reduced as the loss does, with weights if given.
+
+        Args:
+            values: (B,), the loss of each example.
+            batch: the batch that they belong to.
+        """
         return self.mean(values, batch) * self.loss_scale(batch.target)
 
     def mean(self, values: Tensor, batch: Batch) -> Tensor:
@@ -338,7 +377,11 @@ class Method(nn.Module, ABC):
     def use_weights(self, weights: Tensor, num_examples: int, positions: Tensor, device: torch.device) -> str:
         """Weigh the examples of the training set, and return a digest of the weights.
 
-        `positions` are those of the examples trained on.
+        Args:
+            weights: (N,), 0 or more.
+            num_examples: N, the size of the training set.
+            positions: (n,) int64, those of the examples trained on.
+            device: of the run.
 
         Raises:
             InputError: weights of another shape, negative, not finite, or all 0; a method that cannot weigh

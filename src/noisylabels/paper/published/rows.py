@@ -197,6 +197,9 @@ def _shipped() -> tuple[Published, ...]:
 def read_sources(path: Path) -> dict[str, Source]:
     """Read a file with the columns of `sources.csv` into full text -> source.
 
+    Args:
+        path: of the file.
+
     Raises:
         InputError: other columns, an empty key or text, or a duplicate.
     """

@@ -10,7 +10,11 @@ import numpy as np
 from noisylabels.core.columnar import Column, read_columns, write_parquet
 from noisylabels.training.dynamics.sums import Entry
 
-FILE, EXAMPLES = "dynamics.parquet", "dynamics-examples.parquet"
+FILE = "dynamics.parquet"
+"""File of a run's folder with the measurements of each recorded epoch."""
+
+EXAMPLES = "dynamics-examples.parquet"
+"""File of a run's folder with what was recorded of each training example."""
 
 COLUMNS = {
     "epoch": Column("integers"),
