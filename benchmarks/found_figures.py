@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from found_runs import KNOB_NOISES, Runs, weights, words
 
 from noisylabels.report.panels import Figure, lines
 from noisylabels.report.theme import Theme
+from noisylabels.study.looks import loss_theme
 from noisylabels.study.results import accuracy
 from noisylabels.training.metrics import DEAD_RECALL
 
@@ -33,7 +33,7 @@ def memory(runs: Runs) -> Figure:
     panels = []
     for column, title in columns.items():
         curves = {loss: runs.paper.curve(column, loss, "symmetric:0.4").mean(axis=0) for loss in names}
-        panels.append(lines(title, _rows(curves), Theme(names), names, **style))
+        panels.append(lines(title, _rows(curves), loss_theme(names), names, **style))
     return Figure(
         "memory",
         "40 % noisy labels: 120 epochs of the paper's study",
@@ -64,7 +64,7 @@ def dead(runs: Runs) -> Figure:
             if counts:
                 curves[loss] = np.mean(counts, axis=0)[:epochs]
         panels.append(
-            lines(f"{title}, {words(noise)}", _rows(curves), Theme(names), names, domain=(0, 6), **style)
+            lines(f"{title}, {words(noise)}", _rows(curves), loss_theme(names), names, domain=(0, 6), **style)
         )
     return Figure(
         "dead",
@@ -79,19 +79,18 @@ def dead(runs: Runs) -> Figure:
 def knob(runs: Runs) -> Figure:
     """Return accuracy by passive weight, one line per active weight."""
     names = [f"a = {a:g}" for a in sorted({a for a, b, _ in weights(runs.knob) if a and b})]
-    style: dict[str, Any] = {"x_title": "log10 b", "y_title": "test accuracy", "width": WIDTH}
-    domains = {"none": (0.9, 1.0), "symmetric:0.6": (0.4, 1.0), "asymmetric:0.4": (0.6, 0.9)}
+    style: dict[str, Any] = {"x_title": "passive weight b", "y_title": "test accuracy", "width": WIDTH}
     panels = []
     for noise in KNOB_NOISES:
         rows = []
         for a, b, loss in weights(runs.knob):
             found = runs.knob.summary(accuracy, loss, noise)
             if a and b and found is not None:
-                row = {"loss": f"a = {a:g}", "x": math.log10(b), "y": found.mean}
+                row = {"loss": f"a = {a:g}", "x": b, "y": found.mean}
                 if found.deviation is not None:
                     row |= {"low": found.mean - found.deviation, "high": found.mean + found.deviation}
                 rows.append(row)
-        style |= {"domain": domains[noise], "ticks": [-1, 0, 1]}
+        style |= {"ticks": [0.1, 1, 10], "log_x": True}
         panels.append(lines(words(noise), rows, Theme(names), names, points=True, **style))
     return Figure(
         "knob",

@@ -18,7 +18,6 @@ import warm_process
 from noisylabels.cli import main
 from noisylabels.cli.parser import VERBS, parse
 from noisylabels.noise import KINDS, MAPS
-from noisylabels.paper.report import numbered
 from noisylabels.report.tables import markdown
 from noisylabels.study import load_study
 from noisylabels.study.results import read_results
@@ -236,7 +235,7 @@ def test_the_tables_of_the_documents_are_those_of_the_results() -> None:
 def test_the_tables_of_the_study_are_made_of_its_runs() -> None:
     folder = ROOT / "results" / "digits-study"
     (results,) = read_results([folder / "runs.parquet"])
-    tables = {table.name: markdown(numbered(table)) for table in accuracies(results)}
+    tables = {table.name: markdown(table) for table in accuracies(results)}
     assert tables.keys() == {"accuracy-symmetric", "accuracy-asymmetric"}
     for name, text in tables.items():
         assert (folder / f"{name}.md").read_text(encoding="utf-8") == text

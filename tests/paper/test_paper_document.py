@@ -16,9 +16,9 @@ from noisylabels.paper.published import published
 from noisylabels.paper.published_tables import comparison_tables, paper_literature_table
 from noisylabels.paper.report import NUMBERS, paper_sections
 from noisylabels.report.panels import Figure
-from noisylabels.report.theme import Theme
 from noisylabels.study import tables
 from noisylabels.study.grid import load_study
+from noisylabels.study.looks import loss_theme
 from noisylabels.study.results import Results, Run
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -67,7 +67,11 @@ def files(cell: str) -> list[str]:
 
 
 def test_every_figure_of_the_paper_is_listed_with_its_file(results: Results) -> None:
-    blocks = [block for part in paper_sections(results, Theme(results.losses)) for block in part.blocks]
+    blocks = [
+        block
+        for part in paper_sections(results, loss_theme(results.losses), captions=True)
+        for block in part.blocks
+    ]
     found: dict[str, str] = {}
     for figure in (block for block in blocks if isinstance(block, Figure)):
         if numbers := re.search(r"\(Figures? ([^)]+)\)$", figure.title):

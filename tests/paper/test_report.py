@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from dataclasses import replace
 
@@ -17,8 +18,8 @@ from noisylabels.paper.observations import OBSERVATIONS
 from noisylabels.paper.report import numbered, paper_sections
 from noisylabels.report.panels import Figure
 from noisylabels.report.tables import Table
-from noisylabels.report.theme import Theme
 from noisylabels.study.claims import Claim, less
+from noisylabels.study.looks import loss_theme
 from noisylabels.study.reporting import study_sections, write_report
 from noisylabels.study.results import Results, gap, split
 
@@ -37,7 +38,10 @@ def made_up(made_run):
 
 @pytest.fixture(scope="module")
 def sections(made_up):
-    return {section.name: section for section in paper_sections(made_up, Theme(made_up.losses), [OWN])}
+    return {
+        section.name: section
+        for section in paper_sections(made_up, loss_theme(made_up.losses), [OWN], captions=True)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def test_the_papers_sections_stand_among_the_studys(sections):
 def test_nothing_of_a_studys_report_is_lost(sections, made_up):
     """What any study's report has is in the paper's too, but for the numbers in titles."""
     visited = 0
-    for section in study_sections(made_up, Theme(made_up.losses)):
+    for section in study_sections(made_up, loss_theme(made_up.losses)):
         titles = {block.name: block.title for block in sections[section.name].blocks}
         for block in section.blocks:
             assert titles[block.name] == numbered(block).title
@@ -88,6 +92,42 @@ def test_the_numbers_of_the_paper(figures, sections):
     assert [re.findall(r"\((.*)\)", title) for title in tables] == [["Table 1"], ["Table 2"], []]
 
 
+def test_without_its_captions_no_title_names_the_paper(made_up):
+    found = paper_sections(made_up, loss_theme(made_up.losses))
+    titles = [block.title for section in found for block in section.blocks]
+    assert len(titles) > 30
+    assert not [title for title in titles if "(Table" in title or "(Figure" in title]
+
+
+def test_synergy_codes_the_terms_as_the_paper_does(figures):
+    found = [figure for figure in figures if figure.name.startswith("synergy")]
+    assert [figure.name for figure in found] == ["synergy-symmetric", "synergy-asymmetric"]
+    for figure in found:
+        assert [panel.title for panel in figure.panels] == ["nce+mae", "nce+rce", "nfl+mae", "nfl+rce"]
+        for panel in figure.panels:
+            active, _, passive = panel.title.partition("+")
+            roles = {(row["loss"], row["role"]) for row in panel.rows}
+            assert roles == {
+                (active, "active term"),
+                (passive, "passive term"),
+                (panel.title, "their sum"),
+            }
+            assert panel.losses == ("active term", "passive term", "their sum")
+            shapes = [panel.theme.shape(name) for name in panel.losses]
+            assert shapes == ["square", "triangle-up", "diamond"]
+        spec = json.dumps(figure.spec())
+        assert spec.count(json.dumps([{"name": name} for name in panel.losses])) == 1  # one legend
+        domains = re.findall(r'"field": "y", "scale": \{"domain": (\[[^]]+\])', spec)
+        assert len(set(domains)) == 1  # panels that can be compared
+
+
+def test_sums_of_other_kinds_are_not_synergy(made_run):
+    names = ["ce", "nce", "nnce", "nce+nnce", "ce+nce", "2*nce+nnce"]
+    runs = [made_run(loss, noise, 1) for loss in names for noise in ("none", "symmetric:0.4")]
+    (figure,) = paper_figures.synergy(Results(runs), loss_theme(names))
+    assert [panel.title for panel in figure.panels] == ["nce+nnce", "2*nce+nnce: nce, nnce"]
+
+
 def test_the_papers_figures_tell_n(made_up):
     kinds = [
         function
@@ -98,7 +138,7 @@ def test_the_papers_figures_tell_n(made_up):
     ]
     assert len(kinds) == 4
     for kind in kinds:
-        drawn = list(kind(made_up, Theme(made_up.losses)))
+        drawn = list(kind(made_up, loss_theme(made_up.losses)))
         assert {figure.name.partition("-")[2] for figure in drawn} >= {"symmetric", "asymmetric"}
         for figure in drawn:
             assert re.search(r"n = 2\b", figure.caption), figure.name

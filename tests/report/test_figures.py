@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from noisylabels.core.checks import InputError
-from noisylabels.report.figures import learning_curves, loss_curves, save, transition_matrices
-from noisylabels.report.theme import DASHES, PALETTE
+from noisylabels.report.figures import loss_curves, save, transition_matrices
+from noisylabels.report.theme import DASHES, PALETTE, Look, Theme
 
 
 def curve(factor=1.0):
@@ -53,14 +53,21 @@ def test_a_pole_does_not_flatten_the_rest(chart):
     assert low < high
 
 
-def test_no_two_of_48_lines_look_alike():
-    names = [f"loss {k}" for k in range(48)]
+def test_no_two_of_84_lines_look_alike():
+    names = [f"loss {k}" for k in range(84)]
     encoding = loss_curves(dict.fromkeys(names, curve()), 3).to_dict()["hconcat"][0]["encoding"]
     colors, dashes = (encoding[key]["scale"]["range"] for key in ("color", "strokeDash"))
     assert encoding["color"]["scale"]["domain"] == names
-    assert len({(c, tuple(d)) for c, d in zip(colors, dashes, strict=True)}) == 48
+    assert len({(c, tuple(d)) for c, d in zip(colors, dashes, strict=True)}) == 84
     assert len(set(PALETTE)) == 12
-    assert len(set(DASHES)) == 4
+    assert len(set(DASHES)) == 7
+
+
+def test_a_theme_gives_the_looks():
+    theme = Theme(["ce", "mae"], {"mae": Look("#123456", (5, 5), "square")})
+    drawn = loss_curves({"mae": curve(), "ce": curve()}, 3, theme).to_dict()["hconcat"][0]["encoding"]
+    assert drawn["color"]["scale"] == {"domain": ["mae", "ce"], "range": ["#123456", PALETTE[0]]}
+    assert drawn["strokeDash"]["scale"]["range"] == [[5, 5], [1, 0]]
 
 
 def test_formats(chart, tmp_path):
@@ -125,20 +132,6 @@ def test_missing_packages_are_named(chart, tmp_path, monkeypatch, missing):
         loss_curves({"ce": curve()}, 10)
     with pytest.raises(InputError, match=r"pip install 'noisylabels\[report\]'"):
         save(chart, tmp_path / "figure.svg")
-
-
-def test_learning_curves(tmp_path):
-    rows = [{"epoch": k, "test_accuracy": k / 5, "memorized": k / 10} for k in range(1, 4)]
-    drawn = learning_curves({"ce": rows, "mae": rows[:2]}, "digits", "40 % wrong")
-    spec = drawn.to_dict()
-    assert len(spec["data"]["values"]) == 5
-    assert spec["data"]["values"][2] == {"loss": "ce", "epoch": 3, "test": 0.6, "memorized": 0.3}
-    assert [panel["encoding"]["y"]["field"] for panel in spec["hconcat"]] == ["test", "memorized"]
-    assert spec["title"]["text"] == "digits"
-    save(drawn, tmp_path / "learning.svg")
-    for nothing in ({}, {"ce": []}):
-        with pytest.raises(InputError, match="no history to draw"):
-            learning_curves(nothing, "digits")
 
 
 def test_transition_matrices(tmp_path):

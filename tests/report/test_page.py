@@ -352,13 +352,22 @@ def test_the_keyboard_does_it_too(tab):
     assert "ce" in visible_rows(tab, "accuracy-symmetric")
 
 
+def test_a_legend_is_shown_where_the_filter_is_none(tab):
+    """Synergy figures have lines of roles; those of losses have the filter as their legend."""
+    roles = tab.locator('[id="synergy-symmetric"] .legend')
+    assert roles.is_visible()
+    assert roles.inner_text().split("\n") == ["active term", "passive term", "their sum"]
+    assert roles.locator("line").count() == roles.locator("path").count() == 3
+    assert not tab.locator('[id="rates-symmetric"] .legend').is_visible()  # in print only
+
+
 def test_charts_have_names_for_those_who_do_not_see_them(tab):
     charts = tab.locator(".chart")
     for chart in charts.all():
         title = chart.locator("xpath=ancestor::figure//figcaption").inner_text().split("\n")[0]
         assert chart.get_attribute("aria-label").startswith(title)
     names = [chart.get_attribute("aria-label") for chart in charts.all()]
-    assert "Combined losses and their components, symmetric noise (Figure 5): nce+mae" in names
+    assert "Combined losses and their components, symmetric noise: nce+mae" in names
     assert {chart.get_attribute("role") for chart in charts.all()} == {"graphics-document"}
 
 

@@ -15,10 +15,12 @@ import pytest
 import vl_convert
 from PIL import Image
 
+from noisylabels.report.axes import share_domain
 from noisylabels.report.figure_files import WIDEST, draw
 from noisylabels.report.panels import VEGA_LITE, Figure, Panel, dots, heatmap, lines, pairs
 from noisylabels.report.ranking import ranking
-from noisylabels.report.theme import DASHES, PALETTE, SHAPES, Theme
+from noisylabels.report.theme import DASHES, FAMILIES, PALETTE, SHAPES, Theme, look
+from vision import VISION, lab
 
 ODD = [
     "2*nce+0.5*rce(A=-4.5)",
@@ -34,43 +36,6 @@ ODD = [
 PLAIN = ["ce", "mae", "nce+mae"]
 
 # Looks --------------------------------------------------------------------------------------------
-
-# Machado, Oliveira and Fernandes 2009, severity 1, for linear RGB
-VISION = {
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-    "tritanopia": [
-        [1.255528, -0.076749, -0.178779],
-        [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.303900],
-    ],
-    "all cones": np.eye(3).tolist(),
-}
-
-
-def lab(color: str, vision: list[list[float]]) -> np.ndarray:
-    """Return CIELAB (D65) of a color as somebody sees it."""
-    srgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(np.array(vision) @ linear, 0, 1)
-    xyz = np.array(
-        [
-            [0.4124564, 0.3575761, 0.1804375],
-            [0.2126729, 0.7151522, 0.0721750],
-            [0.0193339, 0.1191920, 0.9503041],
-        ]
-    )
-    t = xyz @ seen / [0.95047, 1.0, 1.08883]
-    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
 def test_the_simulation_knows_red_from_green_where_it_should():
@@ -99,10 +64,20 @@ def test_lines_that_look_alike_to_somebody_have_different_dashes(vision, count):
 
 
 def test_colors_stand_out_from_white():
-    for color in PALETTE:
+    for color in {*PALETTE, *(color for family in FAMILIES.values() for color in family.colors)}:
         assert lab(color, VISION["all cones"])[0] < 75
-    assert len({tuple(dash) for dash in DASHES}) == 4
+    assert len({tuple(dash) for dash in DASHES}) == 7
     assert len(set(SHAPES)) == 6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_places_of_a_family_look_different(family):
+    count = 7 * len(FAMILIES[family].colors)
+    assert len({look(family, place)[:2] for place in range(count)}) == count
+    first = look(family, 3)
+    variants = [look(family, 3, variant) for variant in range(-3, 4)]
+    assert {(each.color, each.shape) for each in variants} == {(first.color, first.shape)}
+    assert len({each.dash for each in variants}) == 7
 
 
 def test_a_name_keeps_its_look_among_fewer():
@@ -216,7 +191,7 @@ def test_axes_are_named(kind):
     wanted = {
         "lines": {"epoch", "test accuracy", *PLAIN},
         "lines of points": {"epoch", "test accuracy", *PLAIN},
-        "lines without a spread": {"epoch", "test accuracy", *PLAIN},
+        "lines without a spread": {"epoch", "test accuracy, from 10 %", *PLAIN},
         "heatmap": {"noise", "clean", "50.0", *PLAIN},
         "dots": {"gap", *PLAIN},
         "dots without zero": {"gap", *PLAIN},
@@ -245,11 +220,85 @@ def test_one_look_a_loss_in_all_panels():
     some = lines("", spread(["rce", "mae"]), theme, ["rce", "mae"], x_title="x", y_title="y", points=True)
     others = lines("", spread(["ce", "rce"]), theme, ["ce", "rce"], x_title="x", y_title="y")
     spec = Figure("f", "T", "C", [some, others]).spec()
-    for channel, look in (("color", theme.color), ("strokeDash", theme.dash), ("shape", theme.shape)):
+    for channel, looks in (("color", theme.color), ("strokeDash", theme.dash), ("shape", theme.shape)):
         found = list(scales(spec, channel))
         assert found
         for each in found:
-            assert each == {name: json.dumps(look(name)) for name in each}
+            assert each == {name: json.dumps(looks(name)) for name in each}
+
+
+def legends(spec):
+    """Return the legends of a figure: their names, and which of color, dash and shape they show."""
+    if isinstance(spec, dict):
+        if isinstance(values := spec.get("data", {}).get("values"), list) and set(values[0]) == {"name"}:
+            channels = {key for layer in spec["layer"] for key in layer["encoding"]}
+            return [([row["name"] for row in values], channels & {"color", "strokeDash", "shape"})]
+        return [found for value in spec.values() for found in legends(value)]
+    return [found for value in spec for found in legends(value)] if isinstance(spec, list) else []
+
+
+@pytest.mark.parametrize("points", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_figure_has_one_legend(points, count, check):
+    theme = Theme(PLAIN)
+    axes = {"x_title": "epoch", "y_title": "test accuracy", "points": points}
+    panels = [lines(f"panel {k}", spread(PLAIN), theme, PLAIN, **axes) for k in range(count)]
+    spec = Figure("f", "T", "C", panels).spec()
+    check(spec)
+    looks = {"color", "strokeDash", *(["shape"] if points else [])}
+    assert legends(spec) == [(PLAIN, looks)]
+    written = texts(vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE))
+    assert [written.count(name) for name in PLAIN] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["heatmap", "dots", "pairs", "ranking"])
+def test_names_on_an_axis_need_no_legend(kind):
+    assert legends(Figure("f", "T", "C", [made(kind, PLAIN)] * 2).spec()) == []
+
+
+def test_points_have_an_edge_that_dashes_do_not_reach():
+    layers = made("lines of points", PLAIN).for_page()["layer"][0]["layer"]
+    (point,) = [layer for layer in layers if layer["mark"]["type"] == "point"]
+    assert point["mark"]["stroke"] == "white"
+    assert "strokeDash" not in point["encoding"]
+    assert layers[-1] is point  # above the lines
+
+
+def y_axis(panel):
+    """Return the domain, the title and the format of the y axis of a panel of lines."""
+    spec = panel.for_file(titled=False)
+    found = next(layer["encoding"]["y"] for layer in spec["layer"] if layer["mark"]["type"] == "line")
+    return found["scale"].get("domain"), found["title"], found["axis"]["format"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.884, 0.951, ([0.88, 0.96], "accuracy, from 88 %", ".0%")),
+        (0.85, 0.95, ([0.85, 0.95], "accuracy, from 85 %", ".0%")),  # ten points
+        (0.84, 0.95, ([0.8, 1.0], "accuracy, from 80 %", ".0%")),
+        (0.02, 0.93, ([0.0, 1.0], "accuracy", ".0%")),
+        (0.961, 0.984, ([0.96, 0.99], "accuracy, from 96 %", ".1%")),
+        (0.97, 0.97, ([0.96, 0.98], "accuracy, from 96 %", ".1%")),
+        (0.0, 0.0, ([0.0, 0.01], "accuracy", ".1%")),
+    ],
+)
+def test_an_axis_of_shares_is_fitted_to_lines_within_ten_points_and_says_so(low, high, expected):
+    rows = [{"loss": "ce", "x": x, "y": y} for x, y in enumerate((low, high))]
+    panel = lines("", rows, Theme(["ce"]), ["ce"], x_title="epoch", y_title="accuracy")
+    assert y_axis(panel) == expected
+
+
+def test_an_axis_of_shares_holds_the_bands_and_is_common_to_panels():
+    rows = [{"y": 0.95, "low": 0.899, "high": 1.02}, {"y": 0.97}]
+    assert share_domain([rows]) == (0.89, 1.0)
+    assert share_domain([rows, [{"y": 0.5}]]) == (0.5, 1.0)
+    assert share_domain([rows, [{"y": 0.5}]], (0, 1)) == (0.0, 1.0)
+    assert share_domain([rows], (0, 1)) == (0.89, 1.0)
+    chosen = lines("", spread(["ce"]), Theme(["ce"]), ["ce"], x_title="x", y_title="y", domain=(0, 0.6))
+    assert y_axis(chosen)[:2] == ([0, 0.6], "y")
+    other = lines("", spread(["ce"]), Theme(["ce"]), ["ce"], x_title="x", y_title="norm", format=".2f")
+    assert y_axis(other) == (None, "norm", ".2f")
 
 
 def test_points_and_bands_carry_the_rows(check):
@@ -257,11 +306,11 @@ def test_points_and_bands_carry_the_rows(check):
     assert [row["y"] for row in panel.rows] == [0.1, 0.2, 0.3]
     svg = vl_convert.vegalite_to_svg(Figure("f", "T", "C", [panel]).spec(), vl_version=VEGA_LITE)
     marks = re.findall(r'aria-roledescription="([\w ]+mark)"', svg)
-    assert len(marks) == 2  # the band and the line
+    assert marks == ["area mark", "line mark", "rule mark", "text mark"]  # the last two: the legend
     without = vl_convert.vegalite_to_svg(
         Figure("f", "T", "C", [made("lines without a spread", ["ce"])]).spec(), vl_version=VEGA_LITE
     )
-    assert len(re.findall(r'aria-roledescription="([\w ]+mark)"', without)) == 1
+    assert "area mark" not in re.findall(r'aria-roledescription="([\w ]+mark)"', without)
 
 
 def test_files(tmp_path):

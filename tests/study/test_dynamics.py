@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from noisylabels.experiment import load_config, run
-from noisylabels.report.theme import Theme
 from noisylabels.study import dynamics
 from noisylabels.study.exports import export
+from noisylabels.study.looks import loss_theme
 from noisylabels.study.recordings import Recording, by_epoch, by_key, learned_by_epoch, recordings
 from noisylabels.study.reporting import study_sections, write_report
 from noisylabels.study.results import read_results, split
@@ -52,7 +52,7 @@ def results(folder):
 
 @pytest.fixture(scope="module")
 def figures(results):
-    theme = Theme(results.losses)
+    theme = loss_theme(results.losses)
     return {figure.name: figure for kind in dynamics.FIGURES for figure in kind(results, theme)}
 
 
@@ -159,7 +159,7 @@ def test_the_page_has_a_section_and_other_reports_have_none(results, folder, tmp
     path = write_report([results], tmp_path / "report", formats=())
     assert 'id="dynamics-bins-symmetric-0.6-exact"' in path.read_text(encoding="utf-8")
     (plain,) = split([made_run("ce"), made_run("mae")])
-    (section,) = [each for each in study_sections(plain, Theme(plain.losses)) if each.name == "dynamics"]
+    (section,) = [each for each in study_sections(plain, loss_theme(plain.losses)) if each.name == "dynamics"]
     assert not section.blocks
     assert not section.text
 
@@ -167,7 +167,7 @@ def test_the_page_has_a_section_and_other_reports_have_none(results, folder, tmp
 def test_an_exported_file_keeps_what_the_history_has(folder, tmp_path):
     export(read_rows(folder), tmp_path / "runs.parquet")
     (found,) = read_results([tmp_path / "runs.parquet"])
-    names = [figure.name for kind in dynamics.FIGURES for figure in kind(found, Theme(found.losses))]
+    names = [figure.name for kind in dynamics.FIGURES for figure in kind(found, loss_theme(found.losses))]
     assert names == ["dynamics-gradients-symmetric-0.6-exact"]
 
 
@@ -201,7 +201,7 @@ def test_a_sweep_of_the_learning_rate_has_a_figure_across_its_sets(made_run, tmp
         for seed in (1, 2)
     ]
     found = split(runs)
-    theme = Theme(["ce", "mae"])
+    theme = loss_theme(["ce", "mae"])
     ((section),) = learning_rates(found, theme)
     (figure,) = section.blocks
     assert figure.name == "learning-rates-symmetric-0.4"
@@ -215,7 +215,7 @@ def test_a_sweep_of_the_learning_rate_has_a_figure_across_its_sets(made_run, tmp
 
 
 def test_sets_that_differ_otherwise_are_no_sweep(made_run):
-    theme = Theme(["ce"])
+    theme = loss_theme(["ce"])
     assert learning_rates(split([made_run("ce", lr=0.1)]), theme) == []
     others = split([made_run("ce", lr=0.1, momentum=0.5), made_run("ce", lr=0.2, momentum=0.9)])
     assert len(others) == 2

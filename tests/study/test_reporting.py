@@ -22,9 +22,9 @@ from noisylabels.cli import main
 from noisylabels.core.checks import InputError
 from noisylabels.losses import PAPER, register, unregister
 from noisylabels.losses.user_loss import spelled
-from noisylabels.report.theme import Theme
 from noisylabels.study import figures as study_figures
 from noisylabels.study.claims import Claim, load_claims
+from noisylabels.study.looks import loss_theme
 from noisylabels.study.reporting import write_report
 from noisylabels.study.results import Results, read_results, split
 
@@ -250,7 +250,7 @@ def scales(spec, channel):
 
 @pytest.fixture(scope="module")
 def figures(made_up):
-    return [figure for kind in kinds() for figure in kind(made_up, Theme(made_up.losses))]
+    return [figure for kind in kinds() for figure in kind(made_up, loss_theme(made_up.losses))]
 
 
 def test_one_look_a_loss_in_all_figures(figures):
@@ -278,7 +278,7 @@ def test_every_figure_tells_n_and_has_a_name_of_its_own(figures):
 
 
 def test_the_numbers_in_a_figure_are_those_of_the_runs(made_up):
-    (figure, *_) = study_figures.against_rate(made_up, Theme(made_up.losses))
+    (figure, *_) = study_figures.against_rate(made_up, loss_theme(made_up.losses))
     rows = {(row["loss"], row["x"]): row for row in figure.panels[0].rows}
     assert len(rows) == 12 * 3
     for (loss, rate), row in rows.items():
@@ -403,7 +403,7 @@ def test_folders_of_one_name_with_other_classes(made_run, tmp_path):
     """Both are called photos; the classes of the second are not drawn into the first's."""
     runs = [made_run("ce", seed=1, data="a/photos"), made_run("ce", seed=2, data="b/photos", classes=5)]
     (results,) = split(runs)
-    (figure,) = study_figures.per_class(results, Theme(["ce"]))
+    (figure,) = study_figures.per_class(results, loss_theme(["ce"]))
     assert {row["column"] for row in figure.panels[0].rows} == {"class 0", "class 1", "class 2"}
     assert all("of 1 runs" in row["reading"] for row in figure.panels[0].rows)
     write_report([results], tmp_path, formats=())

@@ -49,8 +49,9 @@ class LossCommand:
         curves = {fixed.expression: curve(fixed, k) for shown in stages.values() for fixed in shown.values()}
         if self.plot is not None:  # first, because a closed pipe ends the printing
             from noisylabels.report.figures import loss_curves, save
+            from noisylabels.study.looks import loss_theme
 
-            save(loss_curves(curves, k), self.plot.expanduser())
+            save(loss_curves(curves, k, loss_theme(list(curves))), self.plot.expanduser())
         for made in losses:
             facts = explain(made, k)
             lines = [f"{made.expression} {facts.pop('kind')}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,6 +34,8 @@ class Report:
     formats: tuple[Literal["svg", "png", "pdf"], ...] = ("svg", "png", "pdf")
     """formats of the figure files; --formats without a value writes only the page and the tables"""
 
+    paper_captions: bool = False
+    """name the paper's table or figure in the titles, as in "(Table 1)", and add its diagrams"""
     escape_formulas: bool = False
     """put an apostrophe before cells of the tables' .csv files that a spreadsheet would run as a formula"""
 
@@ -62,7 +65,8 @@ class Report:
 
         try:
             formats = [f".{name}" for name in self.formats]
-            path = write_report(results, out, claims, formats, progress, _sections(), self.escape_formulas)
+            sections = _sections(self.paper_captions)
+            path = write_report(results, out, claims, formats, progress, sections, self.escape_formulas)
         except OSError as error:
             raise InputError(f"cannot write the report to {out}: {error.strerror or error}") from None
         for each in results:
@@ -73,10 +77,14 @@ class Report:
         return 0
 
 
-def _sections() -> Sections | None:
+def _sections(captions: bool) -> Sections | None:
     """Return the function that adds the paper's sections to a report, or None without that package."""
+    from noisylabels.core.checks import InputError
+
     if importlib.util.find_spec("noisylabels.paper") is None:
+        if captions:
+            raise InputError("--paper-captions needs the package noisylabels.paper, which is not installed")
         return None
     from noisylabels.paper.report import paper_sections
 
-    return paper_sections
+    return partial(paper_sections, captions=captions)

@@ -50,6 +50,18 @@ def parts(expression: str) -> list[str]:
     return [str(term.bare) for term in _terms(expression)]
 
 
+def is_passive(expression: str) -> bool:
+    """Return whether every term of a loss lowers the probabilities of the other labels too.
+
+    Raises:
+        InputError: the expression cannot be parsed, as for `loss`.
+
+    >>> [is_passive(text) for text in ("mae", "nrce", "nnce", "nce", "nce+mae")]
+    [True, True, True, False, False]
+    """
+    return all(term.kind == "passive" for term in _terms(expression))
+
+
 def normalized_of(expression: str) -> str | None:
     """Return the canonical expression of a loss's normalized form, or None if it has none.
 

@@ -6,14 +6,18 @@ paper shows at its highest rate, 0.8 or 0.4, is shown at the highest rate that w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from noisylabels.report.panels import SHARE, Figure, lines
-from noisylabels.report.theme import Theme
+from noisylabels.losses.categories import is_passive
+from noisylabels.report.axes import SHARE, share_domain
+from noisylabels.report.panels import Figure, lines
+from noisylabels.report.theme import Look, Theme
 from noisylabels.study.families import CLEAN, noise_label
 from noisylabels.study.plotting import (
     SPREAD,
     TITLES,
+    curve_domain,
     curve_panel,
     dots_of,
     file_name,
@@ -35,12 +39,21 @@ def normalization(results: Results, theme: Theme) -> Iterator[Figure]:
             if noise != CLEAN and form and results.cell(loss, noise) and results.cell(form, noise):
                 groups.setdefault(loss_family(loss).category, []).extend([loss, form])
         legend = [loss for loss in results.losses if any(loss in group for group in groups.values())]
+        axis = curve_domain(results, "test_accuracy", legend, noise)
         drawn = [
             panel
             for kind, group in groups.items()
             if (
                 panel := curve_panel(
-                    TITLES[kind], results, theme, "test_accuracy", group, noise, "test accuracy", legend
+                    TITLES[kind],
+                    results,
+                    theme,
+                    "test_accuracy",
+                    group,
+                    noise,
+                    "test accuracy",
+                    legend,
+                    domain=axis,
                 )
             )
         ]
@@ -107,38 +120,70 @@ def _at_the_highest_rate(
             )
 
 
+ROLES = Theme(
+    ("active term", "passive term", "their sum"),
+    {
+        "active term": Look("#E08A00", (8, 3), "square"),
+        "passive term": Look("#00805A", (2, 2), "triangle-up"),
+        "their sum": Look("#B3123F", (1, 0), "diamond"),
+    },
+)
+"""Orange squares, green triangles and red diamonds, as in the paper's Figures 5 and 7."""
+
+
 def synergy(results: Results, theme: Theme) -> Iterator[Figure]:
-    """Yield each sum of an active and a passive loss with its two components (Figures 5 and 7c to 7f)."""
-    sums = [(loss, inner) for loss in results.losses if len(inner := loss_family(loss).parts) == 2]
+    """Yield each sum of an active and a passive loss with its two components (Figures 5 and 7c to 7f).
+
+    A sum of two terms of the same kind is not drawn.
+    """
+    sums = {loss: roles for loss in results.losses if (roles := _roles(loss))}
     for family in results.families:
         if len(family.rates) < 2:
             continue
-        drawn: dict[str, list[dict[str, float]]] = {}
-        for loss, inner in sums:
-            rows = [row for each in (loss, *inner) for row in over_rates(results, each, family)]
-            if {row["loss"] for row in rows} == {loss, *inner}:
+        drawn: dict[str, list[dict[str, Any]]] = {}
+        for loss, roles in sums.items():
+            rows = [
+                row | {"role": role}
+                for each, role in roles.items()
+                for row in over_rates(results, each, family)
+            ]
+            if {row["loss"] for row in rows} == roles.keys():
                 drawn[loss] = rows
         if not drawn:
             continue
-        shown = {str(row["loss"]) for rows in drawn.values() for row in rows}
-        legend = [loss for loss in results.losses if loss in shown]
-        least = min(row.get("low", row["y"]) for rows in drawn.values() for row in rows)
+        shown = sorted({str(row["loss"]) for rows in drawn.values() for row in rows})
+        domain = share_domain(drawn.values())
         yield Figure(
             file_name("synergy", family.key),
             f"Combined losses and their components, {family.title.lower()}",
-            f"Test accuracy at the last epoch, mean {SPREAD}; {runs_each(results, legend, family.noises)}.",
+            f"Test accuracy at the last epoch, mean {SPREAD}; {runs_each(results, shown, family.noises)}.",
             [
                 lines(
-                    loss,
+                    _spelled(sums[loss]),
                     rows,
-                    theme,
-                    legend,
+                    ROLES,
+                    ROLES.names,
                     x_title="noise rate",
                     y_title="test accuracy",
                     points=True,
                     ticks=family.rates,
-                    domain=(max(0.0, int(10 * least) / 10), 1),
+                    domain=domain,
+                    by="role",
                 )
                 for loss, rows in drawn.items()
             ],
         )
+
+
+def _roles(loss: str) -> dict[str, str]:
+    """Return the terms of a sum of an active and a passive term, and the sum -> its role; else nothing."""
+    parts = loss_family(loss).parts
+    if len(parts) != 2 or [is_passive(part) for part in parts] != [False, True]:
+        return {}
+    return dict(zip((*parts, loss), ROLES.names, strict=True))
+
+
+def _spelled(roles: Mapping[str, str]) -> str:
+    """Return the title of a panel: a sum and its terms, unless its expression says all."""
+    *parts, whole = roles
+    return whole if whole == "+".join(parts) else f"{whole}: {parts[0]}, {parts[1]}"

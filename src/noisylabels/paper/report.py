@@ -38,13 +38,16 @@ NUMBERS = {
 """Name of a table or figure -> its number in the paper."""
 
 
-def paper_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ()) -> list[Section]:
+def paper_sections(
+    results: Results, theme: Theme, claims: Sequence[Claim] = (), captions: bool = False
+) -> list[Section]:
     """Return the sections of a study's report, extended by those of the paper.
 
     Args:
         results: of one data set and model.
         theme: colors and line styles of the losses.
         claims: user-defined claims, tested after the paper's.
+        captions: name the paper's table or figure in each title.
     """
     found = {section.name: section for section in study_sections(results, theme, [*OBSERVATIONS, *claims])}
     before = figure_blocks(results, theme, gaps, stability)
@@ -70,7 +73,7 @@ def paper_sections(results: Results, theme: Theme, claims: Sequence[Claim] = ())
         "tested": [_comparison(results)],
     }
     return [
-        replace(section, blocks=[numbered(block) for block in section.blocks])
+        replace(section, blocks=[numbered(block) if captions else block for block in section.blocks])
         for each in found.values()
         for section in (each, *follow.get(each.name, ()))
     ]

@@ -1,4 +1,4 @@
-"""Figures of losses, label noise and single runs, as declarative charts."""
+"""Figures of losses and label noise, as declarative charts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from noisylabels.report.theme import PALETTE, Theme, import_altair, styled
 FORMATS = {".svg": "svg", ".png": "png", ".html": "html", ".json": "json"}
 
 
-def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes: int) -> Any:
+def loss_curves(
+    curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes: int, theme: Theme | None = None
+) -> Any:
     """Return two panels: the value of each loss, and its gradient, over the label's probability p.
 
     Args:
         curves: name of a loss -> its "p", "value" and "gradient", lists of equal length, as returned by
             `noisylabels.losses.curve.curve`.
         num_classes: K, for the title.
+        theme: the looks of the losses, such as `study.looks.loss_theme`; by default those of their places.
 
     Returns:
         An altair chart with its data inside; `save` writes it.
@@ -38,7 +41,7 @@ def loss_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes
         for name, curve in curves.items()
         for p, value, gradient in zip(curve["p"], curve["value"], curve["gradient"], strict=True)
     ]
-    lines = _lines(rows, list(curves)).encode(
+    lines = _lines(rows, list(curves), theme).encode(
         x=altair.X("p:Q", title="probability of the label, p", scale=altair.Scale(domain=[0, 1])),
         tooltip=[
             altair.Tooltip("loss:N"),
@@ -120,50 +123,6 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
     return styled(sheet)
 
 
-def learning_curves(
-    histories: Mapping[str, Sequence[Mapping[str, Any]]], title: str, subtitle: str = ""
-) -> Any:
-    """Return two panels over the epochs: test accuracy, and the share of noisy labels that are memorized.
-
-    Args:
-        histories: name of a loss -> the rows of its run, with "epoch", "test_accuracy" and "memorized",
-            shares in [0, 1].
-        title, subtitle: text that describes data, noise and model.
-
-    Returns:
-        An altair chart with its data inside; `save` writes it.
-    """
-    altair = import_altair()
-    if not histories or not all(histories.values()):
-        raise InputError("no history to draw, expected one or more losses with an epoch or more")
-    rows = [
-        {"loss": name, "epoch": row["epoch"], "test": row["test_accuracy"], "memorized": row["memorized"]}
-        for name, history in histories.items()
-        for row in history
-    ]
-    lines = _lines(rows, list(histories)).encode(
-        x=altair.X("epoch:Q", title="epoch", axis=altair.Axis(tickMinStep=1)),
-        tooltip=[
-            altair.Tooltip("loss:N"),
-            altair.Tooltip("epoch:Q"),
-            *(altair.Tooltip(f"{key}:Q", format=".1%") for key in ("test", "memorized")),
-        ],
-    )
-    panels = [
-        lines.encode(
-            y=altair.Y(
-                f"{key}:Q", title=axis, scale=altair.Scale(domain=[0, 1.02]), axis=altair.Axis(format=".0%")
-            )
-        ).properties(title=name, width=340, height=280)
-        for key, name, axis in (
-            ("test", "On clean test images", "test accuracy"),
-            ("memorized", "On training images with noisy labels", "noisy labels memorized"),
-        )
-    ]
-    heading = altair.TitleParams(title, subtitle=subtitle, anchor="start", offset=16)
-    return styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
-
-
 MOST_DRAWN = 100
 """The most classes of a drawn matrix; more make tens of thousands of cells that are too small to read."""
 
@@ -234,13 +193,13 @@ def transition_matrices(realized: Any, nominal: Any, class_names: Sequence[str],
     return styled(altair.hconcat(*panels, spacing=40).properties(title=heading))
 
 
-def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def _lines(rows: Sequence[Mapping[str, Any]], names: Sequence[str], theme: Theme | None) -> Any:
     """Return lines with one color and dash per loss, without axes."""
     altair = import_altair()
     return (
         altair.Chart(altair.Data(values=rows))
         .mark_line(clip=True, strokeWidth=2.5, strokeCap="butt", strokeJoin="round")
-        .encode(**Theme(names).encode("loss", names, "color", "strokeDash"))
+        .encode(**(theme or Theme(names)).encode("loss", names, "color", "strokeDash", legend=True))
     )
 
 

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any
 
 from noisylabels.core.optional import import_optional
+from noisylabels.report.legend import swatch
 from noisylabels.report.panels import DATA, Figure, Panel
 from noisylabels.report.renderer import render
 from noisylabels.report.tables import Table, hypertext
@@ -43,14 +44,14 @@ class Page:
     Args:
         title: one line.
         facts: name -> value, such as data, model and number of runs.
-        losses: the losses that the filter lists.
+        theme: the losses that the filter lists, and their looks.
         sections: in reading order.
         groups: text of a button -> the losses that it selects.
     """
 
     title: str
     facts: Mapping[str, str]
-    losses: Sequence[str]
+    theme: Theme
     sections: Sequence[Section]
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -65,14 +66,10 @@ def page(content: Page) -> str:
     missing = "the page needs one more package: pip install 'noisylabels[report]'"
     jinja2, markupsafe = (import_optional(name, missing) for name in ("jinja2", "markupsafe"))
 
-    theme = Theme(content.losses)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     files = resources.files("noisylabels.report")
     template = environment.from_string(files.joinpath("page.html.j2").read_text(encoding="utf-8"))
-    swatches = [
-        {"name": loss, "color": theme.color(loss), "dash": " ".join(map(str, theme.dash(loss)))}
-        for loss in content.losses
-    ]
+    losses = content.theme.names
     panels: list[dict[str, Any]] = []
     sections = []
     for section in content.sections:
@@ -83,9 +80,9 @@ def page(content: Page) -> str:
             else:
                 numbered = [(len(panels) + k, panel) for k, panel in enumerate(block.panels)]
                 panels += [_packed(panel) for panel in block.panels]
-                lines = {loss for panel in block.panels for loss in panel.losses}
-                legend = [swatch for swatch in swatches if swatch["name"] in lines]
-                blocks.append({"figure": block, "panels": numbered, "legend": legend})
+                legend = _legend(block)
+                own = {swatch["name"] for swatch in legend} - set(losses)  # not in the filter
+                blocks.append({"figure": block, "panels": numbered, "legend": legend, "own": bool(own)})
         sections.append(
             {"name": section.name, "title": section.title, "text": section.text, "blocks": blocks}
         )
@@ -97,13 +94,24 @@ def page(content: Page) -> str:
         template.render(
             content=content,
             sections=sections,
-            losses=swatches,
+            losses=[swatch(loss, content.theme) for loss in losses],
             style=markupsafe.Markup(files.joinpath("page.css").read_text(encoding="utf-8")),
             program=script(files.joinpath("page.js").read_text(encoding="utf-8")),
             vega=script(render("javascript_bundle")),
             data=script(json.dumps({"panels": panels, "groups": content.groups}, separators=(",", ":"))),
         )
     )
+
+
+def _legend(figure: Figure) -> list[dict[str, str]]:
+    """Return the swatches of all lines of a figure."""
+    found = {
+        name: swatch(name, panel.theme, panel.points)
+        for panel in figure.panels
+        if panel.theme
+        for name in panel.losses
+    }
+    return list(found.values())
 
 
 def _escape(found: re.Match[str]) -> str:

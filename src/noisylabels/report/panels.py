@@ -1,7 +1,7 @@
 """Panels of figures of results (lines, heatmaps, dots, pairs), and figures as sets of panels.
 
 A panel is drawn from given rows. On a page each panel stands alone, at the available width and with the
-page's legend; in a file the panels of a figure stand side by side and share one legend.
+page's legend; in a file the panels of a figure stand side by side beside one legend.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from noisylabels.report.axes import SHARE, share_domain
+from noisylabels.report.legend import MARKER, legend
 from noisylabels.report.theme import CONFIG, GRAY, Theme, import_altair
 
 VEGA_LITE = "6.1"
@@ -24,7 +26,6 @@ DATA = "rows"
 WIDTH, HEIGHT = 300, 220
 """Size of a panel in a file, in pixels."""
 
-SHARE = ".0%"
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -39,6 +40,8 @@ class Panel:
         losses: names in the legend of a file; a page filters rows by their field "loss".
         width, height: in a file.
         hover: an interactive layer for pages only.
+        theme: the looks of the names in the legend.
+        points: the legend shows the shapes of points.
     """
 
     title: str
@@ -48,6 +51,8 @@ class Panel:
     width: int = WIDTH
     height: int = HEIGHT
     hover: Any = None
+    theme: Theme | None = None
+    points: bool = False
 
     @cached_property
     def _drawn(self) -> dict[str, Any]:
@@ -97,8 +102,19 @@ class Figure:
             datasets[f"{DATA}{number}"] = list(panel.rows)
             parts.append(part)
         widths = [panel.width + 60 for panel in self.panels[: self.columns]]
-        # all panels share a legend, unless the colors of one stand for numbers
-        shared = all(panel.losses for panel in self.panels)
+        drawn: dict[str, Any] = {
+            "concat": parts,
+            "columns": self.columns,
+            "spacing": 28,
+            "resolve": {"scale": {"color": "independent"}},
+        }
+        legends = {
+            panel.losses: legend(panel.theme, panel.losses, panel.points)
+            for panel in self.panels
+            if panel.losses and panel.theme
+        }
+        if legends:
+            drawn = {"hconcat": [drawn, *legends.values()], "spacing": 24}
         return {
             "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
             "title": {
@@ -107,10 +123,7 @@ class Figure:
                 "anchor": "start",
                 "offset": 14,
             },
-            "concat": parts,
-            "columns": self.columns,
-            "spacing": 28,
-            "resolve": {"scale": {"color": "shared" if shared else "independent"}},
+            **drawn,
             "datasets": datasets,
             "config": CONFIG,
         }
@@ -147,6 +160,7 @@ def lines(
     ticks: Sequence[float] | None = None,
     log: bool = False,
     log_x: bool = False,
+    by: str = "loss",
 ) -> Panel:
     """Return lines over a numeric axis, each with a band for its spread if given.
 
@@ -154,15 +168,23 @@ def lines(
         title: of the panel.
         rows: with loss, x, y and, for a spread, low and high.
         theme, losses: colors and names of the figure's legend.
-        x_title, y_title: of the axes, with units.
+        x_title, y_title: of the axes, with units; an axis of shares that does not begin at 0 says so.
         points: draw points with bars instead of a band; for few points.
         format: of numbers on the y axis.
-        domain: of the y axis; by default the range of the rows.
+        domain: of the y axis; by default the range of the rows, for shares that of `share_domain`.
         width: in a file.
         ticks: of the x axis.
         log, log_x: use a logarithmic y axis, or x axis; all values are then above 0.
+        by: the field of the rows that names their line.
     """
     altair = import_altair()
+    reading = format
+    if format == SHARE and not log:
+        domain = domain or share_domain([rows])
+        if domain[0] > 0:
+            y_title = f"{y_title}, from {100 * domain[0]:g} %"
+        if domain[1] - domain[0] < 0.04:
+            format = ".1%"
     scale = altair.Scale(domain=list(domain)) if domain else altair.Scale(zero=False)
     scale = altair.Scale(type="log") if log else scale
     kind = {"type": "log"} if log_x else {"zero": False}
@@ -176,28 +198,22 @@ def lines(
     )
     y = altair.Y("y:Q", title=y_title, scale=scale, axis=altair.Axis(format=format, tickCount=5))
     base = chart().encode(x=x, y=y)
-    legend = "points" if points else "lines"
     drawn = base.mark_line(clip=True, strokeWidth=2, strokeJoin="round").encode(
-        **theme.encode("loss", losses, "color", "strokeDash", legend=legend)
+        **theme.encode(by, losses, "color", "strokeDash")
     )
     spread = base.transform_filter("isValid(datum.low)").encode(
-        y=altair.Y("low:Q", title=y_title, scale=scale),
-        y2="high:Q",
-        **theme.encode("loss", losses, "color", legend=legend),
+        y=altair.Y("low:Q", title=y_title, scale=scale), y2="high:Q", **theme.encode(by, losses, "color")
     )
     if points:
-        marks = base.mark_point(clip=True, filled=True, size=60, opacity=1)
-        layers = altair.layer(
-            spread.mark_rule(clip=True, opacity=0.55),
-            drawn,
-            marks.encode(**theme.encode("loss", losses, "color", "shape", legend=legend)),
-        )
+        marks = base.mark_point(clip=True, **MARKER).encode(**theme.encode(by, losses, "color", "shape"))
+        layers = altair.layer(spread.mark_rule(clip=True, opacity=0.55), drawn, marks)
     else:
         layers = altair.layer(spread.mark_area(clip=True, opacity=0.15), drawn)
-    return Panel(title, layers, rows, tuple(losses), width=width, hover=_hover_rule(losses, format))
+    hover = _hover_rule(losses, reading, by)
+    return Panel(title, layers, rows, tuple(losses), width, hover=hover, theme=theme, points=points)
 
 
-def _hover_rule(losses: Sequence[str], format: str) -> Any:
+def _hover_rule(losses: Sequence[str], format: str, by: str) -> Any:
     """Return a rule that follows the pointer, with a tooltip of the values of all lines there."""
     altair = import_altair()
     nearest = altair.selection_point(
@@ -214,7 +230,7 @@ def _hover_rule(losses: Sequence[str], format: str) -> Any:
         .transform_calculate(
             reading=f"format(datum.y, '{digits}')"
             f" + (isValid(datum.high) ? ' ± ' + format(datum.high - datum.y, '{digits}') : '')",
-            field=f"'loss' + indexof({json.dumps(list(losses))}, datum.loss)",
+            field=f"'loss' + indexof({json.dumps(list(losses))}, datum[{json.dumps(by)}])",
         )
         .transform_pivot("field", value="reading", groupby=["x"], op="min")  # each group has one text
         .mark_rule(color=GRAY)
@@ -324,7 +340,7 @@ def dots(
         title=None,
         axis=altair.Axis(domain=False, ticks=False, labelLimit=200, grid=True),
     )
-    color = theme.encode("loss", [n for n in theme.names if n in set(names)], "color", legend=None)
+    color = theme.encode("loss", [n for n in theme.names if n in set(names)], "color")
     reading = altair.Tooltip("reading:N", title=" ")
     base = chart().encode(y=y, tooltip=[reading], **color)
     means = base.transform_filter("isValid(datum.mean)")
@@ -371,7 +387,7 @@ def pairs(
     base = chart().encode(
         y=altair.Y("loss:N", sort=list(names), title=None, axis=altair.Axis(domain=False, ticks=False)),
         tooltip=[altair.Tooltip("reading:N", title=" ")],
-        **theme.encode("loss", [n for n in theme.names if n in set(names)], "color", legend=None),
+        **theme.encode("loss", [n for n in theme.names if n in set(names)], "color"),
     )
     first = altair.X("first:Q", title=title_, scale=scale, axis=axis)
     second = altair.X("second:Q", title=title_, scale=scale, axis=axis)

@@ -20,6 +20,7 @@ from noisylabels.study.families import CLEAN, noise_label
 from noisylabels.study.plotting import (
     SPREAD,
     TITLES,
+    curve_domain,
     curve_panel,
     dots_of,
     file_name,
@@ -238,14 +239,15 @@ def learning_curves(results: Results, theme: Theme) -> Iterator[Figure]:
     for noise in results.noises:
         losses = measured(results, accuracy, [noise])
         groups = {kind: [loss for loss in losses if kinds[loss] == kind] for kind in CATEGORIES}
-        panels = [
-            panel
+        axes = {column: curve_domain(results, column, losses, noise) for column in columns}
+        drawn = (
+            curve_panel(
+                TITLES[kind], results, theme, column, group, noise, y_title, losses, 230, axes[column]
+            )
             for column, y_title in columns.items()
             for kind, group in groups.items()
-            if (
-                panel := curve_panel(TITLES[kind], results, theme, column, group, noise, y_title, losses, 230)
-            )
-        ]
+        )
+        panels = [panel for panel in drawn if panel]
         if panels:
             yield Figure(
                 file_name("curves", noise_label(noise)),

@@ -11,7 +11,8 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.losses import categories
-from noisylabels.report.panels import SHARE, Panel, dots, heatmap, lines
+from noisylabels.report.axes import SHARE, share_domain
+from noisylabels.report.panels import Panel, dots, heatmap, lines
 from noisylabels.report.theme import Theme
 from noisylabels.study.families import Family, noise_label
 from noisylabels.study.results import Measure, Results, accuracy
@@ -117,8 +118,27 @@ def curve_panel(
     y_title: str,
     legend: Sequence[str] | None = None,
     width: int = 300,
+    domain: Sequence[float] | None = None,
 ) -> Panel | None:
-    """Return a history column by epoch, mean and standard deviation over seeds; None if not recorded."""
+    """Return a history column by epoch, mean and standard deviation over seeds; None if not recorded.
+
+    The y axis is `domain`, such as that of several panels, or `share_domain` of this one, else 0 to 1.
+    """
+    rows = _by_epoch(results, column, losses, noise)
+    if not rows:
+        return None
+    domain = domain or share_domain([rows], (0, 1))
+    return lines(
+        title, rows, theme, legend or losses, x_title="epoch", y_title=y_title, domain=domain, width=width
+    )
+
+
+def curve_domain(results: Results, column: str, losses: Sequence[str], noise: str) -> tuple[float, float]:
+    """Return the common range of the y axes of panels that `curve_panel` draws of some of the losses."""
+    return share_domain([_by_epoch(results, column, losses, noise)], (0, 1))
+
+
+def _by_epoch(results: Results, column: str, losses: Sequence[str], noise: str) -> list[dict[str, Any]]:
     rows = []
     for loss in losses:
         values = results.curve(column, loss, noise)
@@ -128,11 +148,7 @@ def curve_panel(
         deviations = values.std(axis=0, ddof=1).tolist() if len(values) > 1 else [None] * len(means)
         for epoch, (mean, deviation) in enumerate(zip(means, deviations, strict=True), 1):
             rows.append({"loss": loss, "x": epoch, "y": mean, **_spread(mean, deviation)})
-    if not rows:
-        return None
-    return lines(
-        title, rows, theme, legend or losses, x_title="epoch", y_title=y_title, domain=(0, 1), width=width
-    )
+    return rows
 
 
 def dots_of(

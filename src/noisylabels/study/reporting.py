@@ -17,6 +17,7 @@ from noisylabels.report.tables import Table, comma_separated, latex, markdown
 from noisylabels.report.theme import Theme, import_altair
 from noisylabels.study import dynamics, figures, tables
 from noisylabels.study.claims import Claim, claims_table, judge, judge_by_machine
+from noisylabels.study.looks import loss_theme
 from noisylabels.study.plotting import TITLES, loss_family
 from noisylabels.study.results import Results
 from noisylabels.study.sweeps import learning_rates
@@ -57,7 +58,7 @@ def write_report(
     """
     import_altair()
     losses = list(dict.fromkeys(loss for each in results for loss in each.losses))
-    theme = Theme(losses)
+    theme = loss_theme(losses)
     parts = _distinct_names(
         [
             *learning_rates(results, theme),
@@ -83,7 +84,7 @@ def write_report(
         draw(figure, make_folder(out / "figures", out), formats)
         progress(done, len(drawn))
     path = out / "index.html"
-    write_text(path, page(_page(results, losses, parts)))
+    write_text(path, page(_page(results, theme, parts)))
     return path
 
 
@@ -106,7 +107,8 @@ def _distinct_names(sections: Sequence[Section]) -> list[Section]:
     return made
 
 
-def _page(results: Sequence[Results], losses: Sequence[str], sections: Sequence[Section]) -> Page:
+def _page(results: Sequence[Results], theme: Theme, sections: Sequence[Section]) -> Page:
+    losses = theme.names
     kinds = {kind: [loss for loss in losses if loss_family(loss).category == kind] for kind in CATEGORIES}
     runs = [run for each in results for run in each.runs]
     done = sum(len(each.done) for each in results)
@@ -122,7 +124,7 @@ def _page(results: Sequence[Results], losses: Sequence[str], sections: Sequence[
     return Page(
         titles[0] if len(titles) == 1 else f"{len(titles)} sets of runs: " + "; ".join(titles),
         facts,
-        losses,
+        theme,
         sections,
         {TITLES[kind]: group for kind, group in kinds.items() if group},
     )
