@@ -93,7 +93,8 @@ class Progress:
             self.say(f"failed: {cell.name}: {message}")
         elif status == "done" and not self.console.is_terminal:
             accuracy = self.store.state(cell).accuracy or 0.0
-            self.say(f"{self.done}/{self.total} {cell.name}: test accuracy {100 * accuracy:.2f} %")
+            told = f", {message}" if message else ""
+            self.say(f"{self.done}/{self.total} {cell.name}: test accuracy {100 * accuracy:.2f} %{told}")
 
     def tick(self) -> None:
         """Redraw the live display."""

@@ -185,6 +185,7 @@ class StudyCommand:
     def _show(self) -> int:
         from noisylabels.cli.terminal import console, table
         from noisylabels.core.checks import check_whole
+        from noisylabels.study.equal_runs import EqualCells
         from noisylabels.study.estimate import estimate
         from noisylabels.study.plan import shard
 
@@ -192,6 +193,7 @@ class StudyCommand:
         self._check_executor()
         study, cells, store = self._cells()
         found = self._found(study, cells)
+        equal = EqualCells() if self.track else EqualCells.of(cells)
         cells = shard(cells, self.shard)
         store.refresh()
         states = [found.shown(cell, store.state(cell)) for cell in cells]
@@ -207,8 +209,11 @@ class StudyCommand:
             for cell, state in zip(cells, states, strict=True)
             if state.state not in ("done", "failed")
         ]
+        first = {cell.name for cell in equal.first([cell for cell, _ in work], store)}
+        copied = f", {len(work) - len(first)} to copy" if len(first) < len(work) else ""
+        work = [(cell, epochs) for cell, epochs in work if cell.name in first]
         console().print(
-            f"{study.title}\n{len(cells)} cells, {len(work)} to run, in {store.place}", markup=False
+            f"{study.title}\n{len(cells)} cells, {len(work)} to run{copied}, in {store.place}", markup=False
         )
         if work:
             for line in estimate(work, self._jobs(), self.threads).lines:
@@ -229,6 +234,7 @@ class StudyCommand:
         from noisylabels.core.process import keep_freed_memory, limit_threads
         from noisylabels.experiment import check_trackers
         from noisylabels.study.embedding import embed_once
+        from noisylabels.study.equal_runs import EqualCells
         from noisylabels.study.executors import Inline
         from noisylabels.study.plan import read_seconds, shard
         from noisylabels.study.scheduling import carry_out_all
@@ -241,6 +247,8 @@ class StudyCommand:
         store.check_track(self.track)
         found = self._found(study, cells)
         earlier = store.note(study.title, cells)
+        # a tracker receives the history of a run while it runs
+        equal = EqualCells() if self.track else EqualCells.of(cells)
         cells = shard(cells, self.shard)
         said = []
         if earlier is not None:
@@ -259,7 +267,9 @@ class StudyCommand:
         for line in said:
             view.say(line)
         executor = self._executor(len(rest), jobs) if rest else Inline()
-        view.say(f"{len(cells)} cells, {len(rest)} to run in {store.place}, {executor.slots} at a time")
+        run = len(equal.first(rest, store))
+        copied = f", {len(rest) - run} to copy" if run < len(rest) else ""
+        view.say(f"{len(cells)} cells, {run} to run{copied} in {store.place}, {executor.slots} at a time")
         if jobs == 0:
             keep_freed_memory()
             limit_threads()
@@ -269,7 +279,7 @@ class StudyCommand:
         with view:
             if self.track:
                 store.catch_up(cells, self.track, view.note)
-            work = carry_out_all(store, rest, view, executor=executor, seconds=seconds)
+            work = carry_out_all(store, rest, view, executor=executor, seconds=seconds, equal=equal)
         if rest and not work.full:
             store.refresh()
         after = {cell.name: store.state(cell) for cell in rest}

@@ -129,6 +129,13 @@ class MachineUse(TypedDict):
     load: float | None  # the highest of the machine, at the ends of epochs
 
 
+class Copied(TypedDict):
+    """The run of which this one is a copy, because its loss is the same function."""
+
+    run_id: str
+    loss: str
+
+
 class Software(TypedDict, total=False):
     """The versions and the hardware that a result was computed with."""
 
@@ -144,6 +151,7 @@ class Software(TypedDict, total=False):
     kernel: str | None
     chosen: Chosen
     use: MachineUse  # added at the end of a run
+    copied: Copied  # missing for a run that was run
 
 
 class Environment(Software):

@@ -91,6 +91,8 @@ class PerLabel(Row):
     of_logits: bool = False  # takes logits instead of log-probabilities
     # costs and slopes, see `slopes.py`
     sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = None
+    # the name of another function, and the factor over it as a function of the parameters
+    multiple_of: tuple[str, Callable[..., float]] | None = None
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -292,6 +294,7 @@ def register(
     views: bool = False,
     of_logits: bool = False,
     sloped: Callable[..., tuple[Tensor, Tensor | float]] | None = None,
+    multiple_of: tuple[str, Callable[..., float]] | None = None,
 ) -> None:
     """Register a per-label function in the catalog, so that expressions can use it and its forms.
 
@@ -312,6 +315,8 @@ def register(
         of_logits: phi takes logits instead of log-probabilities; implies pointwise=False.
         sloped: takes ``x = -log p``, p and the parameters, and returns phi and its derivative with respect to
             x, entry by entry. With it the loss uses the fast path; without, autograd computes the slope.
+        multiple_of: the name of a function without parameters that phi is a multiple of, and the factor as a
+            function of phi's parameters; see `categories.simplest`.
 
     Raises:
         InputError: the name, or that of one of its forms, is taken or not a lower-case identifier; phi is not
@@ -342,6 +347,7 @@ def register(
         views=views,
         of_logits=of_logits,
         sloped=sloped,
+        multiple_of=multiple_of,
     )
     check_free(name, [form.prefix + name for form in row.forms], LOSSES)
     check_domain(row)

@@ -6,8 +6,10 @@ come from the folder of another person's run. Their properties are unknown, so t
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+from noisylabels.losses.catalog import PER_LABEL
 from noisylabels.losses.expression import read_terms
 from noisylabels.losses.forms import NORMALIZE, SELECT
 from noisylabels.losses.terms import Term, canonical
@@ -78,6 +80,42 @@ def normalized_of(expression: str) -> str | None:
     if others or first.wraps or first.form is not SELECT or NORMALIZE not in first.row.forms:
         return None
     return str(replace(first.bare, form=NORMALIZE))
+
+
+LEAST_FACTOR, MOST_FACTOR = 0.5, 2.0**20
+"""Powers of two between these scale every float32 probability exactly, also the subnormal ones."""
+
+
+def simplest(expression: str) -> str:
+    """Return the canonical expression of the loss whose value and gradient this one has, to the last bit.
+
+    A function that is declared as a multiple of another one is replaced by it. The factor cancels out in a
+    normalized or negative form, and otherwise becomes a weight. That is exact if the factor is a power of
+    two, and if the terms remain as many and in their order, so that sums are rounded in the same way.
+
+    Raises:
+        InputError: the expression cannot be parsed, as for `loss`.
+
+    >>> [simplest(text) for text in ("nrce", "nce+rce", "nrce(A=-8)", "mae+rce", "rce(A=-3)")]
+    ['nmae', 'nce+2*mae', 'nmae', 'mae+rce', 'rce(A=-3)']
+    """
+    terms = _terms(expression)
+    replaced = tuple(map(_simplest, terms))
+    return "+".join(map(str, replaced if canonical(replaced) == replaced else terms))
+
+
+def _simplest(term: Term) -> Term:
+    """Return an exactly equal term of the function that its own is a multiple of, or the term."""
+    if term.row.multiple_of is None:
+        return term
+    name, factor_of = term.row.multiple_of
+    factor = factor_of(**term.parameters)
+    if math.frexp(factor)[0] != 0.5 or not LEAST_FACTOR <= factor <= MOST_FACTOR:
+        return term
+    if term.form is SELECT and (term.wraps or term.varying is not None):
+        return term  # a rule that sets the weight would not see the factor
+    weight = term.weight * factor if term.form is SELECT else term.weight
+    return replace(term, row=PER_LABEL[name], given=(), weight=weight)
 
 
 def _terms(expression: str) -> tuple[Term, ...]:

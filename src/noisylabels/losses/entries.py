@@ -47,6 +47,7 @@ register(
     use="MAE times -A/2. Use it as the passive term beside an active loss.",
     domain={"A": _LOG_ZERO},
     label_sum=lambda K, A: -A * (K - 1),
+    multiple_of=("mae", lambda A: -A / 2),
 )
 register(
     "gce",

@@ -69,6 +69,7 @@ class RemoteStore(Store):
     known: _Known = field(default_factory=_Known)
 
     patience_seconds: ClassVar[float] = LEASE_SECONDS + 2 * LOOK_SECONDS
+    copies_runs: ClassVar[bool] = False  # the objects of a run are on no machine as a whole
 
     @classmethod
     def at(cls, url: str) -> RemoteStore:

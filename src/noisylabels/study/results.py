@@ -65,6 +65,7 @@ class Run:
         machine: the GPU, or the processor and its number of threads.
         software: versions, in one line.
         alone: whether the run is known to have had the machine to itself.
+        copied: the loss of the run that this one is a copy of, see `equal_runs`; "" for a run that was run.
         folder: the run's folder; None for a run of an exported file.
     """
 
@@ -78,6 +79,7 @@ class Run:
     machine: str = ""
     software: str = ""
     alone: bool = False
+    copied: str = ""
     folder: Path | None = None
 
     @property
@@ -159,8 +161,10 @@ def epoch_seconds(run: Run) -> float | None:
         run: a finished run.
 
     Returns:
-        Seconds; None if it was not measured.
+        Seconds; None if it was not measured, as of a copied run.
     """
+    if run.copied:  # its seconds are those of the other run
+        return None
     return float(run.curves["train_seconds"].mean()) if len(run.curves.get("train_seconds", ())) else None
 
 
@@ -235,6 +239,15 @@ class Results:
     def done(self) -> list[Run]:
         """Finished runs."""
         return [run for run in self.runs if run.status == "done" and len(run.curves.get("epoch", ()))]
+
+    @cached_property
+    def copied(self) -> dict[str, str]:
+        """Loss of which a run was copied -> the loss that was run in its place, as tables name them."""
+        return {
+            run.loss: run.copied + run.loss.removeprefix(str(run.config["loss"]))
+            for run in self.done
+            if run.copied
+        }
 
     @cached_property
     def failed(self) -> list[Run]:
@@ -483,6 +496,7 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: Seque
             else ""
         ),
         alone=had_machine_alone(environment),
+        copied=str(environment.get("copied", {}).get("loss", "")),
     )
 
 

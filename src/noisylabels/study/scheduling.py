@@ -8,7 +8,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import stop_on_signals
+from noisylabels.study.equal_runs import EqualCells, copy_from_equal
 from noisylabels.study.executors import Executor, Inline, Lost, Processes
 from noisylabels.study.grid import Cell
 from noisylabels.study.objects import Unreachable
@@ -44,6 +46,7 @@ class Work:
         cells: cells to run.
         view: receives the progress.
         ended_by: returns whether to stop, for example because the time is up.
+        equal: the cells whose runs are equal; only the first of those in `cells` is run.
     """
 
     def __init__(
@@ -52,16 +55,45 @@ class Work:
         cells: Sequence[Cell],
         view: View,
         ended_by: Callable[[], bool],
+        equal: EqualCells,
     ) -> None:
         self.store = store
         self.view = view
         self.ended_by = ended_by
         self.full = ""  # the message if the disk is full, or the store does not take what was computed
-        self.waiting = deque(cells)
+        self.waiting = deque[Cell]()
+        self.equal = equal
+        self.held: dict[str, list[Cell]] = {}  # by the cell whose run they are copied from
         self.elsewhere: list[Cell] = []  # running in another process
         self.tries = Counter[str]()  # failed tries by cell
         self.machines = Counter[str]()  # lost machines by cell
         self.ended: dict[str, dict[str, str]] = {}
+        self._queue(cells)
+
+    def _queue(self, cells: Sequence[Cell]) -> None:
+        """Queue cells; copy those with a finished equal one, hold back those with a queued equal one."""
+        for cell in cells:
+            names = {other.name for other in self.equal.others(cell)} if self.store.copies_runs else set()
+            first = next((each.name for each in self.waiting if each.name in names), None)
+            if first is not None:
+                self.held.setdefault(first, []).append(cell)
+            elif not self._copied(cell):
+                self.waiting.append(cell)
+
+    def _copied(self, cell: Cell) -> bool:
+        """Copy the run of a finished, equal cell if there is one, and return whether it was."""
+        try:
+            message = copy_from_equal(self.store, cell, self.equal)
+        except (OSError, InputError):  # the run itself will say what is wrong with its folder
+            return False
+        if message:
+            self.ended[cell.name] = {"status": "done", "message": message}
+            self.view.ended(cell, self.ended[cell.name])
+        return bool(message)
+
+    def _release(self, cell: Cell) -> None:
+        """Copy the run of a cell that has ended to those that wait for it, or queue them."""
+        self._queue(self.held.pop(cell.name, []))
 
     def stop(self) -> bool:
         """Return whether to stop; what cannot be stored should not count as failed."""
@@ -108,6 +140,8 @@ class Work:
         elif answer["status"] != "interrupted":
             self.ended[cell.name] = answer
         self.view.ended(cell, answer)
+        if cell.name in self.ended:
+            self._release(cell)
 
     def _once_more(self, cell: Cell) -> bool:
         """Count a failed try and return whether to try again."""
@@ -129,7 +163,11 @@ class Work:
         self.store.look_again(self.elsewhere)
         free = [cell for cell in self.elsewhere if self.store.state(cell).state != "running"]
         self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
-        self.waiting.extend(left(self.store, free))
+        unfinished = left(self.store, free)
+        self.waiting.extend(unfinished)
+        for cell in free:
+            if cell not in unfinished:
+                self._release(cell)
         return bool(self.waiting)
 
 
@@ -176,6 +214,7 @@ def carry_out_all(
     seconds: float | None = None,
     track: Sequence[str] = (),
     executor: Executor | None = None,
+    equal: EqualCells | None = None,
 ) -> Work:
     """Run cells until all are done, the time is up, or SIGINT or SIGTERM is received.
 
@@ -188,11 +227,13 @@ def carry_out_all(
         seconds: time after which running cells write their checkpoints and no other starts.
         track: names of trackers that also receive the histories, tensorboard, mlflow, wandb.
         executor: where the cells run, in place of `jobs`, `threads` and `track`.
+        equal: cells whose runs are equal, of which one is run and copied; by default found among `cells`.
 
     Returns:
         The work with its `ended`, `elsewhere` and `waiting` cells; `full` is a message if nothing could
         be stored any more.
     """
+    equal = EqualCells.of(cells) if equal is None else equal
     deadline = None if seconds is None else time.monotonic() + seconds
     if executor is None:
         executor = Processes(min(jobs, max(len(cells), 1)), threads, track) if jobs else Inline(track)
@@ -201,7 +242,7 @@ def carry_out_all(
         def stop() -> bool:
             return signals() or (deadline is not None and time.monotonic() > deadline)
 
-        work = Work(store, cells, view, stop)
+        work = Work(store, cells, view, stop, equal)
         while True:
             run_cells(work, executor)
             patience = time.monotonic() + store.patience_seconds

@@ -71,6 +71,9 @@ class Store:
     patience_seconds: ClassVar[float] = 5.0
     """How long a runner that has nothing else to do waits for cells that another one is running."""
 
+    copies_runs: ClassVar[bool] = True
+    """Whether a run can be copied from the folder of another one, see `equal_runs`."""
+
     @property
     def place(self) -> str:
         """Where the study is, for messages."""

@@ -62,8 +62,18 @@ def accuracies(results: Results) -> Iterator[Table]:
             rows,
             f"{results.title}. Test accuracy (%) at the last epoch, {SPREAD}; "
             f"{runs_each(results, losses, family.noises)}. The two best means per column, with ties, are in "
-            "bold." + (" Columns are noise rates." if family.rates else ""),
+            "bold." + (" Columns are noise rates." if family.rates else "") + copies_note(results, losses),
         )
+
+
+def copies_note(results: Results, losses: Sequence[str]) -> str:
+    """Return a sentence for each of the losses whose runs are copies of those of another one, or ""."""
+    return "".join(
+        f" The runs of {loss} are copied from those of {results.copied[loss]}: it is the same function, to "
+        "the last bit."
+        for loss in losses
+        if loss in results.copied
+    )
 
 
 def _number(summary: Summary | None, bold: bool = False, factor: float = 100.0, digits: int = 2) -> Cell:
@@ -134,6 +144,7 @@ def details(results: Results) -> Iterator[Table]:
                         f"Last epoch, {SPREAD}; {runs_each(results, losses, [noise])}.",
                         *definitions,
                         *([_added_note(added)] if added else []),
+                        *([note] if (note := copies_note(results, losses).strip()) else []),
                     ]
                 ),
             )
