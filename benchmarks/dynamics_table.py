@@ -4,7 +4,8 @@
     noisylabels study run benchmarks/studies/dynamics-lr.toml
     python benchmarks/dynamics_table.py
 
-It writes results/dynamics: runs.json, one row per run with the numbers that the tables average, and table.md.
+It writes results/dynamics: runs.json, one row per run with the numbers that the tables average, table.md and
+learning-rates.svg. With --redraw it draws the figure from runs.json, without the runs.
 Accuracies are those of the last epoch; the test set selects nothing, except that the table of learning rates
 names the rate with the best test accuracy, which shows what a rate could give.
 """
@@ -25,6 +26,9 @@ import tyro
 from noisylabels.core.files import write_text
 from noisylabels.losses.curve import variation_ratio
 from noisylabels.losses.expression import loss as parse
+from noisylabels.report.figure_files import draw
+from noisylabels.report.panels import Figure, lines
+from noisylabels.study.looks import loss_theme
 from noisylabels.study.recordings import Recording
 from noisylabels.study.results import Run, read_results
 
@@ -45,10 +49,16 @@ class Options:
     """folder of the study dynamics-lr"""
     out: Path = Path("results/dynamics")
     """folder for the results"""
+    redraw: bool = False
+    """only draw the figure, from runs.json in the folder for the results"""
 
 
 def main(options: Options) -> None:
     """Read the runs and write the results."""
+    if options.redraw:
+        rates = json.loads((options.out / "runs.json").read_text(encoding="utf-8"))["rates"]
+        draw(_figure(rates), options.out, (".svg",))
+        return
     recorded, sweep = (
         [run for each in read_results([path]) for run in each.done] for path in (options.runs, options.rates)
     )
@@ -59,6 +69,7 @@ def main(options: Options) -> None:
     parts = [_dynamics([row for row in rows if row["noise"] == noise], noise) for noise in noises]
     text = "\n".join([*parts, _rates(swept)])
     write_text(options.out / "table.md", text)
+    draw(_figure(swept), options.out, (".svg",))
     print(text)
 
 
@@ -212,6 +223,31 @@ def _rates(rows: Sequence[dict[str, Any]]) -> str:
         cells = [f"**{_percent(v)}**" if rate == best else _percent(v) for rate, v in values.items()]
         lines.append(f"| {loss} | {' | '.join(cells)} |")
     return f"`{rows[0]['noise']}`, {_n(counts)}, lr × weight decay constant:\n\n" + "\n".join(lines) + "\n"
+
+
+def _figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Return the figure of accuracy and memorization by learning rate."""
+    losses = list(_order(rows))
+    rates = sorted({row["lr"] for row in rows})
+    panels = []
+    for measure, title in (("accuracy", "test accuracy"), ("memorized", "noisy labels memorized")):
+        points = []
+        for loss in losses:
+            for rate in rates:
+                values = [row[measure] for row in rows if (row["loss"], row["lr"]) == (loss, rate)]
+                mean, deviation = statistics.mean(values), statistics.stdev(values)
+                point = {"loss": loss, "x": rate, "y": mean}
+                points.append(point | {"low": mean - deviation, "high": mean + deviation})
+        style: dict[str, Any] = {"x_title": "learning rate", "y_title": title, "ticks": rates}
+        panels.append(lines(title, points, loss_theme(losses), losses, points=True, log_x=True, **style))
+    runs = len({row["seed"] for row in rows})
+    return Figure(
+        "learning-rates",
+        f"Accuracy by learning rate, {rows[0]['noise']}",
+        f"At the last epoch, mean ± one sample standard deviation over seeds; n = {runs} per rate. The "
+        "weight decay follows the rate, so that their product stays the same.",
+        panels,
+    )
 
 
 if __name__ == "__main__":

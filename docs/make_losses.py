@@ -218,6 +218,7 @@ def main() -> None:
     """Write pages, figures and the table; delete pages of losses that have left the catalog."""
     from noisylabels.core.files import atomic_replace
     from noisylabels.report.figures import loss_sheet, save
+    from noisylabels.study.looks import loss_theme
 
     FOLDER.mkdir(exist_ok=True)
     texts = {"README": index()} | {name: page(name, entries) for name, entries in subjects().items()}
@@ -226,7 +227,8 @@ def main() -> None:
             temporary.write_text(text, encoding="utf-8")
     for name, entries in subjects().items():
         picture = FOLDER / f"{name}.svg"
-        save(loss_sheet({each: thinned(each) for each in drawn(name, entries)}, K), picture)
+        shown = {each: thinned(each) for each in drawn(name, entries)}
+        save(loss_sheet(shown, K, loss_theme(list(shown))), picture)
         picture.write_text(slim(picture.read_text(encoding="utf-8")) + "\n", encoding="utf-8")
     for old in FOLDER.iterdir():
         if old.stem not in texts:

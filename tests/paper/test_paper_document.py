@@ -15,6 +15,7 @@ from noisylabels.paper.observations import OBSERVATIONS
 from noisylabels.paper.published import published
 from noisylabels.paper.published_tables import comparison_tables, paper_literature_table
 from noisylabels.paper.report import NUMBERS, paper_sections
+from noisylabels.report.diagram import Diagram
 from noisylabels.report.panels import Figure
 from noisylabels.study import tables
 from noisylabels.study.grid import load_study
@@ -73,10 +74,10 @@ def test_every_figure_of_the_paper_is_listed_with_its_file(results: Results) -> 
         for block in part.blocks
     ]
     found: dict[str, str] = {}
-    for figure in (block for block in blocks if isinstance(block, Figure)):
+    for figure in (block for block in blocks if isinstance(block, Figure | Diagram)):
         if numbers := re.search(r"\(Figures? ([^)]+)\)$", figure.title):
             found[numbers[1]] = f"figures/{figure.name}"
-    assert len(found) == 14 + 9
+    assert len(found) == 14 + 9 + 3
     assert {block.name for block in blocks} >= NUMBERS.keys()
     listed: dict[str, str] = {}
     for number, cell, _ in rows("Tables and figures"):

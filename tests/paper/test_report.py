@@ -52,6 +52,7 @@ def figures(sections):
 
 def test_the_papers_sections_stand_among_the_studys(sections):
     assert {name: section.title for name, section in sections.items()} == {
+        "definitions": "The paper's definitions",
         "accuracy": "Accuracy",
         "overfitting": "Overfitting, stability, memorization, epoch selection",
         "normalization": "Effect of normalization",
@@ -96,6 +97,7 @@ def test_without_its_captions_no_title_names_the_paper(made_up):
     found = paper_sections(made_up, loss_theme(made_up.losses))
     titles = [block.title for section in found for block in section.blocks]
     assert len(titles) > 30
+    assert "definitions" not in [section.name for section in found]
     assert not [title for title in titles if "(Table" in title or "(Figure" in title]
 
 

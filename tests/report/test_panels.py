@@ -264,6 +264,18 @@ def test_points_have_an_edge_that_dashes_do_not_reach():
     assert layers[-1] is point  # above the lines
 
 
+@pytest.mark.parametrize(("domain", "cut"), [(None, False), ((0, 1), False), ((0, 0.2), True)])
+def test_points_on_the_edge_are_whole(domain, cut):
+    rows = [{"loss": "ce", "x": x, "y": y} for x, y in enumerate((0.0, 0.3, 1.0))]
+    panel = lines("", rows, Theme(["ce"]), ["ce"], x_title="x", y_title="y", points=True, domain=domain)
+    (clip,) = [
+        layer["mark"]["clip"]
+        for layer in panel.for_file(titled=False)["layer"]
+        if layer["mark"]["type"] == "point"
+    ]
+    assert clip is cut
+
+
 def y_axis(panel):
     """Return the domain, the title and the format of the y axis of a panel of lines."""
     spec = panel.for_file(titled=False)

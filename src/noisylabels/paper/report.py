@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from noisylabels.paper.diagrams import diagrams
 from noisylabels.paper.figures import gaps, normalization, stability, synergy
 from noisylabels.paper.observations import OBSERVATIONS
 from noisylabels.paper.published_tables import comparison_tables, paper_literature_table
@@ -15,6 +16,9 @@ from noisylabels.study.reporting import Block, figure_blocks, study_sections
 from noisylabels.study.results import Results
 
 NUMBERS = {
+    "eq1-normalization": "Figure 1",
+    "eq2-active-passive": "Figure 2",
+    "network": "Figure 9",
     "accuracy-symmetric": "Table 1",
     "accuracy-asymmetric": "Table 2",
     "heatmap-symmetric": "Figure 3a",
@@ -47,7 +51,7 @@ def paper_sections(
         results: of one data set and model.
         theme: colors and line styles of the losses.
         claims: user-defined claims, tested after the paper's.
-        captions: name the paper's table or figure in each title.
+        captions: name the paper's table or figure in each title, and add the paper's diagrams.
     """
     found = {section.name: section for section in study_sections(results, theme, [*OBSERVATIONS, *claims])}
     before = figure_blocks(results, theme, gaps, stability)
@@ -72,6 +76,8 @@ def paper_sections(
         ],
         "tested": [_comparison(results)],
     }
+    if captions:
+        found = {"definitions": Section("definitions", "The paper's definitions", blocks=diagrams())} | found
     return [
         replace(section, blocks=[numbered(block) if captions else block for block in section.blocks])
         for each in found.values()

@@ -38,3 +38,12 @@ def share_domain(
     if high - low < 0.02:  # a flat line
         low, high = low - 0.01, high + 0.01
     return max(low, 0.0), min(high, 1.0)
+
+
+def holds(domain: Sequence[float] | None, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the points of rows lie within the range of an axis; None is a range around them.
+
+    >>> holds((0, 1), [{"y": 1.0}]), holds((0, 1), [{"y": 1.1}])
+    (True, False)
+    """
+    return domain is None or all(domain[0] <= row["y"] <= domain[1] for row in rows)

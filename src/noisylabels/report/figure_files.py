@@ -10,7 +10,7 @@ from typing import Any
 from noisylabels.core.files import atomic_replace
 from noisylabels.report.panels import VEGA_LITE, Figure
 from noisylabels.report.renderer import render
-from noisylabels.report.theme import import_altair
+from noisylabels.report.theme import darkened, import_altair
 
 SUFFIXES = (".svg", ".png", ".pdf")
 
@@ -23,7 +23,7 @@ def draw(figure: Figure, folder: Path, suffixes: Sequence[str] = SUFFIXES) -> li
     import_altair()
     svg: str = render("vegalite_to_svg", vl_spec=figure.spec(), vl_version=VEGA_LITE)
     made: dict[str, Any] = {
-        ".svg": lambda: svg.encode(),
+        ".svg": lambda: darkened(svg).encode(),
         ".png": lambda: render("svg_to_png", svg=svg, scale=_scale(svg)),
         ".pdf": lambda: render("svg_to_pdf", svg=svg),
     }

@@ -11,7 +11,7 @@ from typing import Any
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import atomic_replace, check_target
 from noisylabels.report.renderer import render
-from noisylabels.report.theme import PALETTE, Theme, import_altair, styled
+from noisylabels.report.theme import Theme, darkened, import_altair, styled
 
 FORMATS = {".svg": "svg", ".png": "png", ".html": "html", ".json": "json"}
 
@@ -68,7 +68,9 @@ def loss_curves(
     return styled(chart)
 
 
-def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes: int) -> Any:
+def loss_sheet(
+    curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes: int, theme: Theme | None = None
+) -> Any:
     """Return one column per loss, its value above its gradient and its weight, each on its own scale.
 
     The weight is the gradient relative to that of cross entropy.
@@ -77,9 +79,10 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
     and its parts.
 
     Args:
-        curves, num_classes: as in `loss_curves`.
+        curves, num_classes, theme: as in `loss_curves`; the lines have the colors, not the dashes.
     """
     altair = import_altair()
+    theme = theme or Theme(list(curves))
     if not curves:
         raise InputError("no curve to draw, expected one or more losses")
     panels = []
@@ -90,7 +93,7 @@ def loss_sheet(curves: Mapping[str, Mapping[str, Sequence[float]]], num_classes:
             rows = [{"p": p, key: number} for p, number in zip(curve["p"], curve[key], strict=True)]
             panels.append(
                 altair.Chart(altair.Data(values=rows))
-                .mark_line(clip=True, strokeWidth=2.5, color=PALETTE[0])
+                .mark_line(clip=True, strokeWidth=2.5, color=theme.color(name))
                 .encode(
                     x=altair.X(
                         "p:Q",
@@ -231,7 +234,7 @@ def _rendered(spec: dict[str, Any], kind: str) -> str | bytes:
         return str(render("html", spec=spec))
     version = ".".join(import_altair().VEGALITE_VERSION.split(".")[:2])
     if kind == "svg":
-        return str(render("vegalite_to_svg", vl_spec=spec, vl_version=version))
+        return darkened(str(render("vegalite_to_svg", vl_spec=spec, vl_version=version)))
     return bytes(render("vegalite_to_png", vl_spec=spec, vl_version=version, scale=2, ppi=72))
 
 

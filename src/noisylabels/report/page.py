@@ -13,11 +13,12 @@ from importlib import resources
 from typing import Any
 
 from noisylabels.core.optional import import_optional
+from noisylabels.report.diagram import Diagram
 from noisylabels.report.legend import swatch
 from noisylabels.report.panels import DATA, Figure, Panel
 from noisylabels.report.renderer import render
 from noisylabels.report.tables import Table, hypertext
-from noisylabels.report.theme import CONFIG, Theme, import_altair
+from noisylabels.report.theme import CONFIG, DARK, Theme, import_altair
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class Section:
         name: the name of its anchor.
         title: one line.
         text: paragraphs that explain the blocks.
-        blocks: tables and figures, in reading order.
+        blocks: tables, figures and diagrams, in reading order.
     """
 
     name: str
     title: str
     text: Sequence[str] = ()
-    blocks: Sequence[Table | Figure] = ()
+    blocks: Sequence[Table | Figure | Diagram] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ def page(content: Page) -> str:
         for block in section.blocks:
             if isinstance(block, Table):
                 blocks.append({"table": markupsafe.Markup(hypertext(block))})
+            elif isinstance(block, Diagram):
+                # without its own style for dark pages, which this page has
+                svg = markupsafe.Markup(block.svg.replace(DARK, ""))
+                blocks.append({"diagram": block, "svg": svg})
             else:
                 numbered = [(len(panels) + k, panel) for k, panel in enumerate(block.panels)]
                 panels += [_packed(panel) for panel in block.panels]
@@ -126,7 +131,7 @@ def _packed(panel: Panel) -> dict[str, Any]:
         spec = _filtered(spec)
         spec["params"] = [{"name": "shown", "value": None}, *spec.get("params", [])]
     small = {"axis": CONFIG["axis"] | {"labelFontSize": 12, "titleFontSize": 12.5}, "padding": 2}
-    spec["config"] = CONFIG | small
+    spec["config"] = CONFIG | small | {"background": None}
     names = list(dict.fromkeys(name for row in panel.rows for name in row))
     rows = [[_short(row.get(name)) for name in names] for row in panel.rows]
     return {"spec": spec, "data": DATA, "names": names, "rows": rows}

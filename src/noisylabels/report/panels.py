@@ -1,7 +1,7 @@
 """Panels of figures of results (lines, heatmaps, dots, pairs), and figures as sets of panels.
 
-A panel is drawn from given rows. On a page each panel stands alone, at the available width and with the
-page's legend; in a file the panels of a figure stand side by side beside one legend.
+On a page each panel stands alone, at the available width and with the page's legend; in a file the panels of
+a figure stand side by side beside one legend.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from noisylabels.report.axes import SHARE, share_domain
+from noisylabels.report.axes import SHARE, holds, share_domain
 from noisylabels.report.legend import MARKER, legend
 from noisylabels.report.theme import CONFIG, GRAY, Theme, import_altair
 
-VEGA_LITE = "6.1"
-"""The version of Vega-Lite of all figures: that of altair 6."""
+VEGA_LITE = "6.1"  # the version of all figures: that of altair 6
 
 DATA = "rows"
 """The name of a panel's data."""
@@ -205,7 +204,10 @@ def lines(
         y=altair.Y("low:Q", title=y_title, scale=scale), y2="high:Q", **theme.encode(by, losses, "color")
     )
     if points:
-        marks = base.mark_point(clip=True, **MARKER).encode(**theme.encode(by, losses, "color", "shape"))
+        # a whole point on the edge, unless lines leave the panel there
+        marks = base.mark_point(clip=not holds(domain, rows), **MARKER).encode(
+            **theme.encode(by, losses, "color", "shape")
+        )
         layers = altair.layer(spread.mark_rule(clip=True, opacity=0.55), drawn, marks)
     else:
         layers = altair.layer(spread.mark_area(clip=True, opacity=0.15), drawn)

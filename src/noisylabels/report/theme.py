@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -182,6 +183,19 @@ CONFIG: dict[str, Any] = {
     },
 }
 """Vega-Lite configuration of all figures: readable fonts, light grid, white background."""
+
+
+DARK = (
+    "<style>@media(prefers-color-scheme:dark){svg:root{filter:invert(1) hue-rotate(180deg)}}"
+    "@media print{svg:root{filter:none}}</style>"
+)
+"""Style of an SVG file for dark pages: it inverts what is light and keeps the hues. Not for an SVG inside a
+page, which has a root of its own."""
+
+
+def darkened(svg: str) -> str:
+    """Return an SVG file that turns dark where the reader's system is."""
+    return re.sub("(<svg[^>]*>)", lambda found: found[1] + DARK, svg, count=1)
 
 
 def styled(chart: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from noisylabels.core.files import make_folder, write_text
 from noisylabels.losses.categories import CATEGORIES
+from noisylabels.report.diagram import Diagram, draw_diagram
 from noisylabels.report.figure_files import SUFFIXES, draw
 from noisylabels.report.page import Page, Section, page
 from noisylabels.report.panels import Figure
@@ -22,7 +23,7 @@ from noisylabels.study.plotting import TITLES, loss_family
 from noisylabels.study.results import Results
 from noisylabels.study.sweeps import learning_rates
 
-Block = Table | Figure
+Block = Table | Figure | Diagram
 FigureKind = Callable[[Results, Theme], Iterable[Figure]]
 
 
@@ -79,9 +80,13 @@ def write_report(
         }
         for suffix, text in texts.items():
             write_text(out / "tables" / f"{table.name}{suffix}", text, out)
-    drawn = [block for block in blocks if isinstance(block, Figure)]
-    for done, figure in enumerate(drawn if formats else [], 1):
-        draw(figure, make_folder(out / "figures", out), formats)
+    drawn = [block for block in blocks if not isinstance(block, Table)]
+    for done, block in enumerate(drawn if formats else [], 1):
+        folder = make_folder(out / "figures", out)
+        if isinstance(block, Figure):
+            draw(block, folder, formats)
+        else:
+            draw_diagram(block, folder, formats)
         progress(done, len(drawn))
     path = out / "index.html"
     write_text(path, page(_page(results, theme, parts)))
