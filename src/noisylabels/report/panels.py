@@ -22,8 +22,7 @@ VEGA_LITE = "6.1"  # the version of all figures: that of altair 6
 DATA = "rows"
 """The name of a panel's data."""
 
-WIDTH, HEIGHT = 300, 220
-"""Size of a panel in a file, in pixels."""
+WIDTH, HEIGHT = 300, 220  # of a panel in a file, in pixels
 
 Rows = Sequence[Mapping[str, Any]]
 
