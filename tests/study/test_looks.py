@@ -9,8 +9,9 @@ import pytest
 
 from noisylabels.losses import LOSSES, PAPER, loss
 from noisylabels.losses.categories import is_passive, parts
+from noisylabels.losses.varying import RULES
 from noisylabels.methods.catalog import METHODS
-from noisylabels.report.theme import DARK, FAMILIES
+from noisylabels.report.theme import DARK, FAMILIES, shade
 from noisylabels.study.looks import loss_look, loss_theme
 from vision import VISION, lab
 
@@ -68,12 +69,26 @@ def test_weights_and_parameters_keep_the_hue_and_change_the_dash():
         ("mae", "2*mae"),
         ("nce+mae", "2*nce+2*mae"),
         ("fl", "fl(gamma=2)"),
-        ("nce+mae", "nce+linear(0.1,10)*mae"),
         ("sce", "sce(beta=4)"),
         ("logit_clip(nce+mae)", "logit_clip(nce+mae,tau=4)"),
     ):
         assert loss_look(base).color == loss_look(other).color, other
         assert loss_look(base).dash != loss_look(other).dash, other
+
+
+def test_weights_that_vary_have_a_shade_and_each_way_a_dash():
+    ways = [f"auto(rule={rule})" for rule in RULES] + ["linear(0.1,10)"]
+    names = [f"nce+{way}*mae" for way in ways]
+    looks = [loss_look(name) for name in names]
+    assert {each.color for each in looks} == {shade(loss_look("nce+mae").color)}
+    assert len({each.dash for each in looks}) == len(ways) == 5
+    found = [loss_look(name) for name in ("nce+linear(0.1,10)*mae", "auto(rule=agreement)*nce+mae")]
+    assert found[0].dash != found[1].dash
+    assert loss_look("auto(rule=gradient)*nce+mae").dash != loss_look("nce+auto(rule=gradient)*mae").dash
+    for family in FAMILIES.values():
+        for color in family.colors:
+            assert lab(shade(color), VISION["all cones"])[0] < 75
+            assert abs(lab(shade(color), VISION["all cones"])[0] - lab(color, VISION["all cones"])[0]) > 8
 
 
 def test_a_loss_of_ones_own_and_other_names_have_a_look_that_stays():

@@ -76,6 +76,18 @@ def look(family: str, place: int, variant: int = 0) -> Look:
     return Look(colors[at], DASHES[dashes[(at + turn + variant) % len(dashes)]], shape)
 
 
+def shade(color: str) -> str:
+    """Return a color of the same hue, lighter or, if the color is light itself, darker.
+
+    >>> shade("#BE33B9"), shade("#C98600")
+    ('#D57AD2', '#795000')
+    """
+    parts = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
+    dark = 0.3 * parts[0] + 0.59 * parts[1] + 0.11 * parts[2] < 130
+    mixed = [round(part + 0.35 * (255 - part) if dark else 0.6 * part) for part in parts]
+    return "#" + "".join(f"{part:02X}" for part in mixed)
+
+
 def look_in_order(place: int) -> Look:
     """Return the look of the line at a place, for lines that have an order but no look of their own.
 

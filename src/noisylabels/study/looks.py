@@ -2,7 +2,8 @@
 
 The family of a loss gives its hue and the shape of its points, as in the paper's figures: "standard" (active
 and not normalized), "normalized" (active), "passive", and "sum". Within a family, the names of the terms
-give the color. Weights, parameters and wrappers of the same terms give the dash. A loss inside a training
+give the color. Weights, parameters and wrappers of the same terms give the dash, weights that vary during
+training also another shade. A loss inside a training
 method has the color of the method, and the dash and shape of the loss.
 """
 
@@ -19,11 +20,15 @@ from noisylabels.losses.expression import read_terms
 from noisylabels.losses.forms import NORMALIZE
 from noisylabels.losses.terms import Term, Wrap, canonical
 from noisylabels.losses.user_loss import unresolved_row
+from noisylabels.losses.varying import RULES, SCHEDULES
 from noisylabels.methods.catalog import METHODS
-from noisylabels.report.theme import DASHES, FAMILIES, Look, Theme, look
+from noisylabels.report.theme import DASHES, FAMILIES, Look, Theme, look, shade
 
 Key = tuple[str, ...]
 """The names of the terms of a loss, each after those of its wrappers."""
+
+_WAYS = (*RULES, *SCHEDULES)
+"""The ways in which a weight varies; each has a dash, in another shade than weights that do not vary."""
 
 _SUM_IN_METHOD = 5
 """Moves the dashes of sums inside methods, where no hue tells ce from nce+mae."""
@@ -67,7 +72,8 @@ def _look(expression: str) -> Look:
     except InputError:  # the name of something else
         return look("standard", _hashed(expression, len(_places()["standard"]), "standard"))
     family, key = _family(terms), _key(terms)
-    return look(family, _place(family, key, terms), _variant(terms) - _usual(key))
+    found = look(family, _place(family, key, terms), _variant(terms) - _usual(key))
+    return found._replace(color=shade(found.color)) if any(term.varying for term in terms) else found
 
 
 def _family(terms: Sequence[Term]) -> str:
@@ -142,8 +148,9 @@ def _variant(terms: Sequence[Term]) -> int:
     number = sum(_doublings(term.weight / first.weight) for term in others)
     if all(term.weight != 1 for term in terms):
         number += 2 * _doublings(first.weight) if others else _doublings(first.weight)
-    for term in terms:
-        number += 3 if term.varying is not None else 0
+    for place, term in enumerate(terms):
+        if term.varying is not None:
+            number += 5 * (place == 0) + _WAYS.index(term.varying.rule or term.varying.name)
         rows: list[Term | Wrap] = [term, *term.wraps]
         number += sum(_changed(row, name, value) for row in rows for name, value in row.given)
     return number
