@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 import noisylabels
+from noisylabels.cli import main
 from noisylabels.losses import PAPER
 from noisylabels.losses.user_loss import spelled
 from noisylabels.noise import MAPS
@@ -193,3 +194,17 @@ def test_code_that_compared_runs_name_is_not_run(made_run, tmp_path, monkeypatch
 def test_a_block_without_a_number_keeps_its_title(figures):
     figure = replace(figures[0], name="ranks", title="Ranks")
     assert numbered(figure) is figure
+
+
+def test_the_command_has_the_papers_captions_only_when_asked(small_study, tmp_path, capsys):
+    words = ["report", str(small_study), "--formats"]
+    assert main([*words, "--out", str(tmp_path / "plain")]) == 0
+    plain = (tmp_path / "plain" / "index.html").read_text(encoding="utf-8")
+    assert main([*words, "--paper-captions", "--out", str(tmp_path / "paper")]) == 0
+    paper = (tmp_path / "paper" / "index.html").read_text(encoding="utf-8")
+    for text in ("(Table 1)", "(Figure 3b)", "(Figure 9)", "1,639,794 in all"):
+        assert (text in plain, text in paper) == (False, True), text
+    # one id per element, and no style of a file in the page
+    ids = re.findall(r'<(?:section|figure|svg)[^>]* id="([^"]+)"', paper)
+    assert len(ids) == len(set(ids))
+    assert "svg:root" not in paper
