@@ -1,7 +1,7 @@
 """Write the tables of docs/measured-frozen.md from the runs of the study frozen-grid.
 
     noisylabels study run benchmarks/studies/frozen-grid.toml --data-root FOLDER \\
-        --labels FOLDER/cifar10n.parquet --out runs/frozen
+        --labels cifar10n.parquet --out runs/frozen
     noisylabels study export runs/frozen --file results/frozen/runs.parquet
     python benchmarks/frozen_table.py
 

@@ -5,9 +5,9 @@
 
     noisylabels embed FOLDER/cifar10-jpeg --features efficientnet-lite0@160 --out lite0-160.npz
     noisylabels study run benchmarks/studies/weights-frozen.toml --data-root FOLDER \\
-        --labels FOLDER/cifar10n.parquet --out runs/weights-frozen
+        --labels cifar10n.parquet --out runs/weights-frozen
     noisylabels study run benchmarks/studies/weights-frozen-all.toml --data-root FOLDER \\
-        --labels FOLDER/cifar10n.parquet --out runs/weights-frozen-all
+        --labels cifar10n.parquet --out runs/weights-frozen-all
 
     python benchmarks/hundred_classes.py lite0-160.npz --data FOLDER/cifar10-jpeg --out hundred.npz
     noisylabels study run benchmarks/studies/weights-hundred.toml --out runs/weights-hundred

@@ -178,6 +178,7 @@ TABLES = {
     "weights-digits": "docs/measured-weights.md",
     "weights-fashion": "docs/measured-weights.md",
     "weights-frozen": "docs/measured-weights.md",
+    "weights-frozen-all": "docs/measured-weights.md",
     "weights-hundred": "docs/measured-weights.md",
 }
 
