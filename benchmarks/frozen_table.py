@@ -78,6 +78,8 @@ def tables(results: Results) -> Iterator[Table]:
     """Yield tables of accuracy and memorization for each kind of noise, and of what they hide."""
     for kind, of_kind in KINDS.items():
         noises = [noise for noise in results.noises if noise.partition(":")[0] in of_kind]
+        if not noises:
+            continue
         yield by_noise(results, kind, "last epoch", noises, "Test accuracy of the last epoch, per cent.")
         noisy = [noise for noise in noises if noise != "none"]
         note = "Share of the noisy training labels that the last epoch's model predicts, per cent."
@@ -144,14 +146,14 @@ def gains(results: Results) -> Table | None:
 
 
 def done(results: Results) -> str:
-    """Return how many cells of the study were run, on what, and for how long."""
-    cells = load_study(STUDY).cells({}, labels="cifar10n.parquet")
-    wanted = {cell.run_id for cell in cells}
-    there = [run for run in results.done if run.run_id in wanted]
-    seconds = [sum(run.curves["train_seconds"]) + sum(run.curves["eval_seconds"]) for run in there]
+    """Return how many runs there are, on what, and how long they took."""
+    cells = len(load_study(STUDY).cells({}, labels="cifar10n.parquet"))
+    seconds = [sum(run.curves["train_seconds"]) + sum(run.curves["eval_seconds"]) for run in results.done]
+    seeds = sorted({run.seed for run in results.done})
     return (
-        f"{len(there)} of the {len(wanted)} cells of the study have been run ({machines(results)}, two at a "
-        f"time beside other work), {statistics.median(seconds):.0f} seconds each in the median."
+        f"{results.title}: {len(results.done)} runs with seed{'s' * (len(seeds) > 1)} {span(seeds)} "
+        f"({machines(results)}, beside other work), {statistics.median(seconds):.0f} seconds each in the "
+        f"median. The study {Path(STUDY).stem} has {cells} cells."
     )
 
 
