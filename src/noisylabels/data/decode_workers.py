@@ -2,9 +2,9 @@
 
 A worker is a new program, not a fork of this process: a fork would inherit the locks of torch's threads, and
 `multiprocessing` would run the user's script a second time. It imports neither torch nor the rest of the
-library. It receives one line of JSON per chunk, after one with what all chunks share, writes the pixels into the file that all workers share and
-the record into a file per chunk, and answers with one line. When the parent ends, for whatever reason, the
-worker's input ends and so does the worker.
+library. It receives a line of JSON with what all chunks share and then one per chunk, writes the pixels into
+the file that all workers share and the record into a file per chunk, and answers with one line. When the
+parent ends, for whatever reason, the worker's input ends and so does the worker.
 """
 
 from __future__ import annotations

@@ -123,9 +123,7 @@ class Workers:
         return [Worker() for _ in range(self._count)]
 
 
-def decode_files(
-    files: Files, folder: Path, workers: Workers, progress: Progress | None = None
-) -> Decoded:
+def decode_files(files: Files, folder: Path, workers: Workers, progress: Progress | None = None) -> Decoded:
     """Decode all files into `folder`/images.npy, except those that an earlier call has already decoded.
 
     Args:
