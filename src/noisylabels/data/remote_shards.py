@@ -219,6 +219,8 @@ def _in_folder(url: str, files: Any, root: str) -> list[tuple[RemoteShard, str |
     """Return the shards of a folder and of its folders for splits, sorted."""
     try:
         found = steadily(url, lambda: files.find(root, maxdepth=2, detail=True))
+        if not found:
+            steadily(url, lambda: files.ls(root))  # which does not hide that it is refused
     except FileNotFoundError:
         found = {}
     made: list[tuple[RemoteShard, str | None]] = []
