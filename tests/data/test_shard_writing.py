@@ -91,6 +91,15 @@ def test_an_interrupted_copy_goes_on(positioned, stream, tmp_path, monkeypatch):
     write_shards(iter(()), tmp_path)  # it is done
 
 
+@pytest.mark.parametrize(("key", "value"), [("examples", "7x"), ("shards", None), ("done", 7), ("place", [])])
+def test_a_damaged_record_is_one_line(key, value, stream, tmp_path):
+    write_shards(stream, tmp_path, per_shard=6)
+    path = tmp_path / "train.state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(InputError, match=rf"train.state.json: {key} is .*; remove .* and copy again$"):
+        write_shards(stream, tmp_path, per_shard=6)
+
+
 def test_pairs_of_pillow_images_and_arrays_become_png(tmp_path):
     arrays = [np.full((5, 5), 10 * number, dtype=np.uint8) for number in range(10)]
     images = [Image.fromarray(array) if number % 2 else array for number, array in enumerate(arrays)]
