@@ -3,7 +3,7 @@
     python benchmarks/bench_audit_memory.py
     python benchmarks/bench_audit_memory.py --given 1000000
 
-Writes audit-memory-MACHINE.json and .md into results/benchmarks. Each audit runs in a process of its own: of
+Writes memory-MACHINE.json and .md into results/benchmarks. Each audit runs in a process of its own: of
 probabilities in a memory-mapped float32 file, and of features of a frozen encoder, with a linear model, ridge
 and neighbor votes. Memory is the peak of anonymous memory (RssAnon) above that before the audit; pages of
 mapped files are not part of it.
