@@ -200,6 +200,7 @@ MEASURED = {
     "label": "docs/measured-label-errors.md",
     "linear": "docs/measured-speed-losses.md",
     "losses": "docs/measured-speed-losses.md",
+    "memory": "docs/measured-speed-data.md",
     "review": "docs/measured-speed-data.md",
     "shards": "docs/measured-speed-data.md",
     "rates": "docs/measured-noise-rates.md",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from noisylabels.data.catalog import load as load
     from noisylabels.data.images import ImageSet as ImageSet
     from noisylabels.data.images import image_set as image_set
+    from noisylabels.data.shard_writing import write_shards as write_shards
     from noisylabels.encoders.embed_data import embed as embed
     from noisylabels.estimator import NoisyLabelClassifier as NoisyLabelClassifier
     from noisylabels.experiment import RunConfig as RunConfig
@@ -78,6 +79,7 @@ _HOME = {
     "method": "methods.expression",
     "rank": "audit.scores",
     "run": "experiment",
+    "write_shards": "data.shard_writing",
 }
 
 __all__ = [
@@ -112,6 +114,7 @@ __all__ = [
     "method",
     "rank",
     "run",
+    "write_shards",
 ]
 
 

@@ -27,7 +27,7 @@ def points(n: int = 90, d: int = 6, seed: int = 0, apart: float = 2.0) -> tuple[
 def test_left_out_predictions_are_those_of_a_fit_without_the_example(d, shift, dtype, error):
     X, y = points(24, d)
     X, targets = X + shift, np.eye(K)[y]
-    smoother = votes._Smoother(X.astype(dtype), targets.astype(dtype))
+    smoother = votes._Smoother(X.astype(dtype), y, K)
     values = np.linalg.eigvalsh(np.cov(X.T, bias=True) * 24)
     unit = values.sum() / min(X.shape)
     for strength in (0.5, 0.03):

@@ -46,8 +46,8 @@ OWN = {
 """The package's own files, those of its dependencies, what Linux says of a process, and the null device."""
 
 FRESH = {
-    ("data/images.py", "TemporaryFile"),
-    ("data/images.py", "memmap"),
+    ("core/large_arrays.py", "TemporaryFile"),
+    ("core/large_arrays.py", "memmap"),
     ("study/probe.py", "TemporaryDirectory"),
     ("audit/review/store.py", "TemporaryDirectory"),
     ("bench/data.py", "TemporaryDirectory"),

@@ -262,9 +262,9 @@ FLOAT = torch.linspace(-2, 2, 90).view(3, 5, 6)
     [
         (
             HubStream(),
-            r"the train part is a HubStream, expected a data set with a length.* without streaming=True",
+            r"the train part is a HubStream, expected a data set with a length.* nl.write_shards",
         ),
-        ({"train": HubStream()}, r"without streaming=True"),
+        ({"train": HubStream()}, r"nl.write_shards"),
         (
             3,
             r"the train part is a int, expected a data set with a length and examples that can be indexed$",

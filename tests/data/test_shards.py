@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pickle
-import tarfile
 
 import numpy as np
 import pytest
@@ -25,33 +24,7 @@ from noisylabels.data.image_decoding import read_crop
 from noisylabels.data.loader import Batches
 from noisylabels.data.pixel_source import in_memory
 from noisylabels.data.resized_crop import Crop, boxes, draw_windows, resized
-
-SIDE = 12
-
-
-def picture(number: int, form: str = "png", size: tuple[int, int] = (SIDE, SIDE)) -> bytes:
-    """Return an image file whose pixels identify a number."""
-    pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, form)
-    return file.getvalue()
-
-
-def write_shard(path, members) -> None:
-    """Write (name, content) pairs into a .tar file."""
-    with tarfile.open(path, "w") as tar:
-        for name, content in members:
-            header = tarfile.TarInfo(name)
-            header.size = len(content)
-            tar.addfile(header, io.BytesIO(content))
-
-
-def samples(numbers, label=lambda number: ("cls", str(number % 2))):
-    """Return the members of samples: an image, and a label."""
-    for number in numbers:
-        ending, text = label(number)
-        yield f"{number:04d}.png", picture(number)
-        yield f"{number:04d}.{ending}", text.encode()
+from shard_samples import SIDE, picture, pixels_of, samples, write_shard
 
 
 @pytest.fixture
@@ -61,11 +34,6 @@ def shards(tmp_path):
         write_shard(tmp_path / f"train-{k:03d}.tar", samples(range(8 * k, 8 * k + 8)))
     write_shard(tmp_path / "val-000.tar", samples(range(100, 106)))
     return tmp_path
-
-
-def pixels_of(number: int) -> torch.Tensor:
-    decoded = np.asarray(Image.open(io.BytesIO(picture(number))))
-    return torch.from_numpy(decoded.transpose(2, 0, 1).copy())
 
 
 def test_a_folder_has_its_parts_keys_labels_and_pixels(shards):
@@ -132,8 +100,8 @@ def test_pickles_are_counted_and_never_opened(tmp_path, monkeypatch):
 def test_the_index_is_made_once_and_again_after_a_change(shards, monkeypatch):
     load(shards)
     made = []
-    original = indexing._indexed
-    monkeypatch.setattr(indexing, "_indexed", lambda *given: made.append(given[0].name) or original(*given))
+    original = indexing.indexed
+    monkeypatch.setattr(indexing, "indexed", lambda *given: made.append(given[0].name) or original(*given))
     load(shards)
     assert made == []
     write_shard(shards / "train-001.tar", samples(range(50, 60)))

@@ -522,9 +522,7 @@ def test_without_a_package_the_error_says_how_to_install_it(monkeypatch):
 
 
 def test_a_study_in_a_folder_imports_no_fsspec():
-    code = (
-        "import sys, noisylabels.study.objects as o; assert 'fsspec' not in sys.modules; o.is_url('runs/a')"
-    )
+    code = "import sys, noisylabels.study.objects; assert 'fsspec' not in sys.modules"
     source = str(Path(noisylabels.__file__).parents[1])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": source})
 

@@ -27,6 +27,7 @@ from noisylabels.core.files import (
     remove_tree,
     write_json,
 )
+from noisylabels.core.large_arrays import large_array
 from noisylabels.core.opening import check_regular
 from noisylabels.core.rng import derive_seed
 from noisylabels.core.schema import read_checked
@@ -60,6 +61,8 @@ SMALLEST_BATCH, BATCHES = 16, 20
 CHECKPOINT_MINUTES, CHECKPOINT_BYTES = 0.25, 6e6
 """Minutes between the checkpoints of a fold, and how many of its bytes a second of training may write: at 200
 MB per second, checkpoints take 3 % of the time."""
+
+_ROWS = 1 << 14  # of probabilities that are computed at once
 
 AUTO_WIDTH = 0.5
 """Width of small-cnn for images of 16x16 and larger if neither model nor width is set: a step takes about a
@@ -210,6 +213,28 @@ def checkpoint_minutes(size: float) -> float:
     return max(CHECKPOINT_MINUTES, size / CHECKPOINT_BYTES / 60)
 
 
+class _Combined:
+    """The results of the folds, added one at a time: each holds as much as the sum of all."""
+
+    def __init__(self, folds: int, n: int, K: int) -> None:
+        self._folds = folds
+        self.probs, self.seen = (large_array((n, K), np.float32) for _ in range(2))
+        self.probs[:], self.seen[:] = 0, 0
+        self.dynamics, self.seconds = np.zeros((3, n), np.float32), 0.0
+        self.features: np.ndarray | None = None
+
+    def add(self, part: dict[str, np.ndarray]) -> None:
+        """Add the result of a fold; the features of the last one stay."""
+        self.probs[part["held"]] = part["probs"]
+        trained, share = part["trained"], self._folds - 1
+        for start in range(0, len(trained), _ROWS):
+            rows = slice(start, start + _ROWS)
+            self.seen[trained[rows]] += part["seen"][rows] / share
+        self.dynamics[:, trained] += part["dynamics"] / share
+        self.seconds += float(part["seconds"].sum())
+        self.features = part.get("features")
+
+
 class _Job:
     """A cross-validation whose arguments have been checked."""
 
@@ -322,7 +347,7 @@ class _Job:
             f"training {name} on {len(self.data):,} examples in {classes} classes: "
             f"{self.folds} folds of at most {self.use.epochs} epochs on {self.device}",
         )
-        parts = []
+        combined = _Combined(self.folds, len(self.data), self.data.num_classes)
         with stop_on_signals() as signals:
             for fold in range(self.folds):
                 part = self._kept(folder, fold)
@@ -341,8 +366,8 @@ class _Job:
                         raise
                 if checkpoints is not None:
                     remove_tree(checkpoints)
-                parts.append(part)
-        found = self._combined(parts)
+                combined.add(part)
+        found = self._found(combined)
         return self._with_votes(found) if self.embedded else found
 
     def _train(self, fold: int, stop: Callable[[], bool], checkpoints: Path | None) -> dict[str, np.ndarray]:
@@ -393,28 +418,20 @@ class _Job:
             part["features"] = features
         return part | {"held": held, "trained": trained, "seconds": np.array([dynamics.seconds])}
 
-    def _combined(self, parts: list[dict[str, np.ndarray]]) -> OutOfFold:
-        n, K = len(self.data), self.data.num_classes
-        probs, seen = np.zeros((n, K), np.float32), np.zeros((n, K), np.float32)
-        dynamics = np.zeros((3, n), np.float32)
-        for part in parts:
-            probs[part["held"]] = part["probs"]
-            seen[part["trained"]] += part["seen"] / (self.folds - 1)
-            dynamics[:, part["trained"]] += part["dynamics"] / (self.folds - 1)
-        margin, loss, agreement = dynamics
-        seconds = float(sum(part["seconds"].sum() for part in parts))
+    def _found(self, combined: _Combined) -> OutOfFold:
+        margin, loss, agreement = combined.dynamics
         return OutOfFold(
             labels=self.data.labels.numpy(),
-            probs=probs,
-            seen=seen,
+            probs=combined.probs,
+            seen=combined.seen,
             margin=margin,
             loss=loss,
             agreement=agreement,
             fold=self.fold,
-            features=parts[-1].get("features"),
+            features=combined.features,
             settings=self.settings,
-            seconds=seconds,
-            network=probs,
+            seconds=combined.seconds,
+            network=combined.probs,
         )
 
     def _with_votes(self, found: OutOfFold) -> OutOfFold:
@@ -424,15 +441,19 @@ class _Job:
 
         features = in_memory(self.data.inputs, "the judges of features").cpu().numpy()
         ridge, votes = (
-            judge(features, found.labels, K).astype(np.float32) for judge in (ridge_probs, neighbor_votes)
+            judge(features, found.labels, K, dtype=np.float32) for judge in (ridge_probs, neighbor_votes)
         )
         logistic = None
         if fits(len(features), K):
             logistic = logistic_probs(features, found.labels, K, self.use.seed).astype(np.float32)
         first, weight = (found.network, 1) if logistic is None else (logistic, LOGISTIC)
+        probs = large_array(first.shape, np.float32)
+        for start in range(0, len(probs), _ROWS):
+            rows = slice(start, start + _ROWS)
+            probs[rows] = (weight * first[rows] + ridge[rows] + votes[rows]) / (weight + 2)
         return dataclasses.replace(
             found,
-            probs=(weight * first + ridge + votes) / (weight + 2),
+            probs=probs,
             ridge=ridge,
             votes=votes,
             logistic=logistic,

@@ -267,6 +267,7 @@ def _matched(
 def _by_name(
     data: str, labels: object, data_root: str | Path | None, download: bool, asked: dict[str, Any]
 ) -> Subject:
+    from noisylabels.core.urls import url_of
     from noisylabels.data.catalog import DATA
     from noisylabels.data.formats import is_there
     from noisylabels.experiment import canonical, load_config
@@ -282,7 +283,8 @@ def _by_name(
         from noisylabels.data.catalog import load
 
         load(source)  # raises the error that explains it
-    asked = asked | {"data": source if named else os.path.abspath(source), "download": download}
+    place = source if named or url_of(source) is not None else os.path.abspath(source)
+    asked = asked | {"data": place, "download": download}
     asked["data_root"] = os.path.abspath(root) if named and root is not None else None
     if labels is not None:
         if not isinstance(labels, (str, os.PathLike)):

@@ -276,7 +276,7 @@ class Job:
             if isinstance(embedded, FeatureSet) and embedded.embedding is not None:
                 points = embedded.features.numpy()  # as similar as they look, not as the models judge them
             if points is None:
-                points = np.asarray(predicted.probs, np.float32)
+                points = predicted.probs.single()
             neighbors = find_neighbors(
                 wanted, labels, found.suggested, found.score, found.flagged, points, groups
             )

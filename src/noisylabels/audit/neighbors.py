@@ -40,9 +40,12 @@ def find_neighbors(
     Returns:
         Position -> (positions with the given label, positions with the suggested label), nearest first.
     """
-    points = np.asarray(points, dtype=np.float32)
-    points = points - points.mean(axis=0)
-    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    center = points.mean(axis=0, dtype=np.float32)
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        centered = np.asarray(points[rows], dtype=np.float32) - center
+        return np.asarray(centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12))
+
     copies = {i: set(group.members) for group in groups for i in group.members}
     result: dict[int, tuple[list[int], list[int]]] = {i: ([], []) for i in wanted.tolist()}
     for which, classes in enumerate((labels, suggested)):
@@ -51,10 +54,10 @@ def find_neighbors(
             exemplary = _exemplary(np.flatnonzero((labels == k) & ~flagged), score)
             if not len(exemplary):
                 continue
-            there = points[exemplary]
+            there = unit(exemplary)
             for start in range(0, len(asking), _BLOCK):
                 block = asking[start : start + _BLOCK]
-                near = points[block] @ there.T
+                near = unit(block) @ there.T
                 some = min(len(exemplary), SHOWN + 8)  # the example and its near-duplicates may be among them
                 first = np.argpartition(-near, some - 1, axis=1)[:, :some]
                 for row, i in enumerate(block.tolist()):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisylabels.audit.scores import blended
-from noisylabels.noise.checked_probs import CheckedProbs
-from noisylabels.noise.noise_model import NoiseModels
+from noisylabels.core.large_arrays import large_array
+from noisylabels.noise.checked_probs import CheckedProbs, Computed
+from noisylabels.noise.noise_model import NoiseModel, NoiseModels
 from noisylabels.noise.noise_rate import JUDGES, NETWORK
 
 RULES = (NETWORK, JUDGES)
@@ -24,6 +25,9 @@ multiplied by their accuracy because weaker models are less certain; and that of
 
 MAPPED_BYTES = 1 << 28
 """Memory-mapped probabilities whose float32 copy would be larger stay in their file."""
+
+COMPUTED_BYTES = 1 << 28
+"""Mixtures of probabilities that would be larger as float64 are computed whenever some rows are read."""
 
 _SMALL, _FADE, _LEAST = 1e-12, 0.01, 1e-300
 
@@ -78,7 +82,10 @@ class LabelPosterior:
         values = self.probs.values
         if isinstance(values, np.memmap) and values.size * 4 > MAPPED_BYTES:
             return values
-        return self.whole().astype(np.float32)
+        made = large_array(self.probs.shape, np.float32)
+        for rows, p in self.probs.blocks():
+            made[rows] = self._weighted(p, self.labels[rows])
+        return made
 
     def others(self) -> np.ndarray:
         """Return the most probable class of each example apart from its given label, (N,) int64."""
@@ -127,11 +134,31 @@ def judged(
     if rule == NETWORK:
         if seen is None:
             return probs, POWER
-        return CheckedProbs(blended(probs, seen, HELD_OUT[rule]), "probs"), POWER_NETWORK * accuracy
-    made = models.simplest.whole(probs, labels)
+        return _blended(probs, seen, HELD_OUT[rule]), POWER_NETWORK * accuracy
+    made = CheckedProbs(_modeled(models.simplest, probs, labels), "probs")
     if seen is None:
-        return CheckedProbs(made, "probs"), 1.0
-    return CheckedProbs(blended(made, seen, HELD_OUT[rule]), "probs"), POWER_JUDGES * accuracy
+        return made, 1.0
+    return _blended(made, seen, HELD_OUT[rule]), POWER_JUDGES * accuracy
+
+
+def _modeled(model: NoiseModel, probs: CheckedProbs, labels: np.ndarray) -> np.ndarray | Computed:
+    """Return the posterior of a noise model; of a large set it is computed whenever rows are read."""
+    n, K = probs.shape
+    if n * K * 8 <= COMPUTED_BYTES:
+        return model.whole(probs, labels)
+    return Computed((n, K), lambda rows: model.posterior(probs.take(rows), labels[rows]))
+
+
+def _blended(outside: CheckedProbs, inside: CheckedProbs, weight: float) -> CheckedProbs:
+    """Return `scores.blended`; of a large set it is computed whenever rows are read."""
+    n, K = outside.shape
+    if n * K * 8 <= COMPUTED_BYTES:
+        return CheckedProbs(blended(outside, inside, weight), "probs")
+
+    def rows_of(rows: object) -> np.ndarray:
+        return np.asarray(weight * outside.take(rows) + (1 - weight) * inside.take(rows))
+
+    return CheckedProbs(Computed((n, K), rows_of), "probs")
 
 
 def calibrated(

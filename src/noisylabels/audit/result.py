@@ -40,12 +40,13 @@ part; probs.parquet has no ids, and holds the two kinds of probabilities blended
 
 from __future__ import annotations
 
-import io
+import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -56,9 +57,9 @@ from noisylabels.audit.assessment import assess
 from noisylabels.audit.documents import LABELS, NEIGHBORS, Head
 from noisylabels.audit.fingerprints import Fingerprints
 from noisylabels.core.checks import CorruptedFile, InputError
-from noisylabels.core.columnar import read_columns, write_parquet
+from noisylabels.core.columnar import read_columns, write_parquet, write_tables
 from noisylabels.core.delimited import CellWriter
-from noisylabels.core.files import make_folder, read_json, write_json, write_text
+from noisylabels.core.files import atomic_replace, make_folder, read_json, write_json, write_text
 from noisylabels.core.schema import checked, read_checked
 from noisylabels.noise.noise_rate import NETWORK, NoiseRate
 
@@ -82,6 +83,8 @@ FILES = (
 network.parquet only if several judges made probs.parquet."""
 
 Neighbors = dict[int, tuple[list[int], list[int]]]
+
+_ROWS_AT_ONCE = 1 << 16  # rows of the files that are held in memory
 
 SAME = 1e-4
 """Largest median difference between the saved probabilities that labels are wrong and those of `probs`."""
@@ -212,11 +215,13 @@ class Audit:
         folder = Path(folder).expanduser()
         try:
             make_folder(folder)
-            rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
-            write_parquet(folder / "labels.parquet", _labels_table(rows))
+            write_tables(folder / "labels.parquet", map(_labels_table, self._row_groups()))
             self.write_csv(folder / "labels.csv", escape_formulas)
-            lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-            write_text(folder / "labels.json", f"[\n{lines}\n]\n")
+            with _text(folder / "labels.json") as file:
+                file.write("[\n")
+                for first, row in enumerate(row for rows in self._row_groups() for row in rows):
+                    file.write((",\n" if first else "") + json.dumps(row, ensure_ascii=False))
+                file.write("\n]\n")
             saved_probs.write_probs(
                 folder,
                 [_plain(name) for name in self.ids],
@@ -253,8 +258,18 @@ class Audit:
         Raises:
             OSError: the file cannot be written.
         """
-        rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows()]
-        write_text(path, _comma_separated(rows, escape_formulas))
+        with _text(path) as file:
+            writer = CellWriter(file, escape_formulas=escape_formulas)
+            for rank, row in enumerate(row for rows in self._row_groups() for row in rows):
+                if not rank:
+                    writer.row(list(row))
+                writer.row([str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()])
+
+    def _row_groups(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows as the files hold them, some at a time: those of a million examples take a GB."""
+        rows = ({name: _plain(value) for name, value in row.items()} for row in self.rows())
+        while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+            yield some
 
     @classmethod
     def load(cls, folder: Path | str) -> Audit:
@@ -452,10 +467,8 @@ def _labels_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table({name: pa.array([row[name] for row in rows], kind()) for name, kind in there.items()})
 
 
-def _comma_separated(rows: Sequence[Mapping[str, Any]], escape_formulas: bool) -> str:
-    text = io.StringIO()
-    writer = CellWriter(text, escape_formulas=escape_formulas)
-    writer.row(list(rows[0]))
-    for row in rows:
-        writer.row([str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values()])
-    return text.getvalue()
+@contextlib.contextmanager
+def _text(path: Path) -> Iterator[TextIO]:
+    """Yield a text file for writing, in UTF-8 and atomically."""
+    with atomic_replace(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,18 @@ from noisylabels.audit.documents import About
 from noisylabels.audit.fingerprints import Fingerprints, from_json
 from noisylabels.audit.posterior import RULES
 from noisylabels.core.checks import CorruptedFile, InputError
-from noisylabels.core.columnar import Column, open_parquet, read_columns, write_parquet
+from noisylabels.core.columnar import Column, open_parquet, read_row_groups, write_tables
 from noisylabels.core.files import check_file, file_digest, remove_file
 from noisylabels.core.json_text import parse_json
+from noisylabels.core.large_arrays import large_array
 from noisylabels.core.schema import checked
 from noisylabels.noise.noise_rate import NETWORK
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_BLOCK_BYTES = 1 << 26  # of probabilities per row group, which is held in memory while it is written or read
+_LEAST_ROWS = 1024
 
 PROBS, SEEN, OF_NETWORK = "probs.parquet", "seen.parquet", "network.parquet"
 _KEY = b"noisylabels.probs"
@@ -124,7 +128,8 @@ def write_probs(
         ids: N names.
         index: int64, (N,), see `Audit.index`.
         class_names: K names.
-        probs: (N, K); float64 is kept only if float32 would change a value.
+        probs: (N, K); float64 is kept only if float32 would change a value. A block of rows is copied at a
+            time, so that a mapped file of several GB needs no memory of its size.
         seen: (N, K), or None.
         fingerprints: of the examples, if their ids are only positions.
         rule: how the audit scored the labels, see `posterior.judged`.
@@ -132,7 +137,11 @@ def write_probs(
     """
     found = hashlib.sha256()
     for values in (probs, seen) if network is None else (probs, seen, network):
-        found.update(b"-" if values is None else np.ascontiguousarray(values).data)
+        if values is None:
+            found.update(b"-")
+            continue
+        for rows in _blocks(values):
+            found.update(np.ascontiguousarray(values[rows]).data)
     about: dict[str, Any] = {"seen": seen is not None, "pair": found.hexdigest()[:32]}
     if rule != NETWORK:  # so that older files and those of other audits are alike
         about["rule"] = rule
@@ -144,7 +153,7 @@ def write_probs(
         if values is None:
             remove_file(folder / name)
         else:
-            write_parquet(folder / name, _table(ids, index, class_names, values, about))
+            write_tables(folder / name, _tables(ids, index, class_names, values, about))
 
 
 def read_probs(folder: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
@@ -181,30 +190,53 @@ def fingerprints_in(folder: Path) -> Fingerprints | None:
 
 
 def values_of(path: Path, keys: int = 2) -> np.ndarray:
-    """Return the probabilities in a file that `write_probs` wrote, (N, K), beside so many columns of keys."""
+    """Return the probabilities in a file that `write_probs` wrote, (N, K), beside so many columns of keys.
+
+    Large ones are mapped from a file, see `large_array`.
+    """
     with open_parquet(path) as parquet:
         names = parquet.schema_arrow.names[keys:]
-    table = read_columns(path, dict.fromkeys(names, Column("numbers")), "restore it, or audit again")
-    return np.stack([column.to_numpy() for column in table.columns[keys:]], axis=1)
+        count = parquet.metadata.num_rows
+    made, done = np.empty((0, len(names))), 0
+    for table in read_row_groups(path, dict.fromkeys(names, Column("numbers")), "restore it, or audit again"):
+        columns = [column.to_numpy() for column in table.columns[keys:]]
+        if not done:
+            made = large_array((count, len(columns)), np.result_type(*columns))
+        made[done : done + len(table)] = np.stack(columns, axis=1)
+        done += len(table)
+    return made
 
 
-def _table(
+def _blocks(values: np.ndarray) -> Iterator[slice]:
+    """Yield the rows of each row group."""
+    step = max(_LEAST_ROWS, _BLOCK_BYTES // (values.shape[1] * values.itemsize))
+    for start in range(0, len(values), step):
+        yield slice(start, start + step)
+
+
+def _is_single(values: np.ndarray) -> bool:
+    """Return whether float32 holds the values as they are."""
+    return values.dtype == np.float32 or np.array_equal(np.asarray(values, dtype=np.float32), values)
+
+
+def _tables(
     ids: Sequence[str],
     index: np.ndarray,
     class_names: Sequence[str],
     values: np.ndarray,
     about: dict[str, Any],
-) -> pa.Table:
+) -> Iterator[pa.Table]:
+    """Yield the rows of a file as a table per row group."""
     import pyarrow as pa
 
-    single = np.asarray(values, dtype=np.float32)
-    lossless = values.dtype == np.float32 or np.array_equal(single, values)
-    columns = np.ascontiguousarray((single if lossless else values).T)
+    single = all(_is_single(values[rows]) for rows in _blocks(values))
     keys = [_free(name, class_names) for name in ("id", "index")]
-    return pa.Table.from_arrays(
-        [pa.array(ids, pa.string()), pa.array(index, pa.int64()), *map(pa.array, columns)],
-        names=[*keys, *class_names],
-    ).replace_schema_metadata({_KEY: json.dumps(about)})
+    for rows in _blocks(values):
+        columns = np.ascontiguousarray(np.asarray(values[rows], np.float32 if single else values.dtype).T)
+        yield pa.Table.from_arrays(
+            [pa.array(ids[rows], pa.string()), pa.array(index[rows], pa.int64()), *map(pa.array, columns)],
+            names=[*keys, *class_names],
+        ).replace_schema_metadata({_KEY: json.dumps(about)})
 
 
 def _free(name: str, taken: Sequence[str]) -> str:

@@ -14,9 +14,12 @@ the unit of the penalty. No label enters there.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from noisylabels.core.checks import InputError, check_whole
+from noisylabels.core.large_arrays import large_array
 from noisylabels.core.rng import uniforms
 from noisylabels.noise.checks import check_labels, numbers
 
@@ -35,11 +38,14 @@ STRENGTHS = tuple(10.0 ** (k / 2) for k in range(-3, 6))
 
 _TRIED = 5_000  # examples by whose labels the penalty is chosen
 _BLOCK = 1 << 24  # similarities held at once
+_ROWS = 1 << 14  # probabilities of so many examples are computed at once
 _LEAST = 1e-3  # vote of each class, so that none is impossible
 _SHRINK = 1e-4  # penalty of the offsets of the classes
 
 
-def neighbor_votes(features: object, labels: object, num_classes: int, count: int = NEIGHBORS) -> np.ndarray:
+def neighbor_votes(
+    features: object, labels: object, num_classes: int, count: int = NEIGHBORS, *, dtype: Any = np.float64
+) -> np.ndarray:
     """Return the share of each class among the labels of an example's nearest neighbors.
 
     Similarity is the cosine of the first 200 principal components, each scaled by the power -1/4 of its
@@ -51,9 +57,10 @@ def neighbor_votes(features: object, labels: object, num_classes: int, count: in
         labels: (N,) integers in [0, K).
         num_classes: K.
         count: neighbors that vote; all others where there are fewer.
+        dtype: type of the result, which is computed as float64, some rows at a time.
 
     Returns:
-        (N, K) float64, rows sum to 1; no class has a share of exactly 0.
+        (N, K), rows sum to 1, in a `large_array`; no class has a share of exactly 0.
 
     Raises:
         InputError: labels out of range, or features of another shape.
@@ -73,19 +80,20 @@ def neighbor_votes(features: object, labels: object, num_classes: int, count: in
     place[voters] = np.arange(len(voters))
     others, of_voter = points[voters].T.copy(), given[voters]
     count = min(count, len(voters) - 1)
-    votes = np.empty((n, num_classes))
+    votes = large_array((n, num_classes), dtype)
     for rows in np.array_split(np.arange(n), 1 + n * len(voters) // _BLOCK):
         near = points[rows] @ others
         own = np.flatnonzero(place[rows] >= 0)
         near[own, place[rows[own]]] = -np.inf
         chosen = of_voter[np.argpartition(near, -count, axis=1)[:, -count:]]
         codes = chosen + np.arange(len(rows))[:, None] * num_classes
-        votes[rows] = np.bincount(codes.ravel(), minlength=len(rows) * num_classes).reshape(len(rows), -1)
-    votes = votes / count + _LEAST
-    return np.asarray(votes / votes.sum(axis=1, keepdims=True))
+        counts = np.bincount(codes.ravel(), minlength=len(rows) * num_classes).reshape(len(rows), -1)
+        shares = counts / count + _LEAST
+        votes[rows] = shares / shares.sum(axis=1, keepdims=True)
+    return votes
 
 
-def ridge_probs(features: object, labels: object, num_classes: int) -> np.ndarray:
+def ridge_probs(features: object, labels: object, num_classes: int, *, dtype: Any = np.float64) -> np.ndarray:
     """Return the probabilities of a ridge classifier for each example, fitted without its label.
 
     The classifier regresses the one-hot labels on rows that are centered and scaled to length 1, with an
@@ -103,9 +111,10 @@ def ridge_probs(features: object, labels: object, num_classes: int) -> np.ndarra
         features: (N, D) finite numbers, N >= 2.
         labels: (N,) integers in [0, K).
         num_classes: K.
+        dtype: type of the result, which is computed as float64, some rows at a time.
 
     Returns:
-        (N, K) float64, rows sum to 1.
+        (N, K), rows sum to 1, in a `large_array`.
 
     Raises:
         InputError: labels out of range, or features of another shape.
@@ -118,7 +127,7 @@ def ridge_probs(features: object, labels: object, num_classes: int) -> np.ndarra
     [0, 0, 0, 1, 1, 1]
     """
     X, given = checked_features(features, labels, num_classes)
-    smoother = _Smoother(_unit(X - X.mean(axis=0)), np.eye(num_classes, dtype=np.float32)[given])
+    smoother = _Smoother(_unit(X - X.mean(axis=0)), given, num_classes)
     n = len(X)
     some = np.arange(n) if n <= _TRIED else np.argsort(uniforms(n, 0, "penalty"))[:_TRIED]
     best, fitted = np.inf, None
@@ -130,7 +139,11 @@ def ridge_probs(features: object, labels: object, num_classes: int) -> np.ndarra
             best, fitted = float(cost), (strength, scale)
     assert fitted is not None  # every cost is finite
     strength, scale = fitted
-    return np.asarray(np.exp(_log_softmax(smoother.left_out(strength), *scale)))
+    made = large_array((n, num_classes), dtype)
+    for start in range(0, n, _ROWS):
+        rows = np.arange(start, min(n, start + _ROWS))
+        made[rows] = np.exp(_log_softmax(smoother.left_out(strength, rows), *scale))
+    return made
 
 
 def fit_scale(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
@@ -169,11 +182,12 @@ class _Smoother:
     The intercept is not penalized. The rows are centered here, or the closed form would not be exact.
 
     Args:
-        points: (N, D) float32.
-        targets: (N, K) float32.
+        points: (N, D) floats.
+        labels: (N,) int64 in [0, K), whose one-hot codes are the targets.
+        num_classes: K.
     """
 
-    def __init__(self, points: np.ndarray, targets: np.ndarray) -> None:
+    def __init__(self, points: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
         n, dimensions = points.shape
         points = points - points.mean(axis=0)
         if n > dimensions:
@@ -187,16 +201,26 @@ class _Smoother:
             values, self.left = values[kept], vectors[:, kept]
         self.values = values
         self.unit = float(values.sum()) / min(n, dimensions) if len(values) else 1.0
-        self.targets, self.mean = targets, targets.mean(axis=0)
-        self.along = self.left.T @ (targets - self.mean)
+        self.labels = labels
+        kind = self.left.dtype
+        self.mean = np.bincount(labels, minlength=num_classes).astype(kind) / kind.type(n)
+        self.along = np.zeros((self.left.shape[1], num_classes), kind)
+        for start in range(0, n, _ROWS):
+            rows = slice(start, start + _ROWS)
+            self.along += self.left[rows].T @ (self._targets(labels[rows]) - self.mean)
+
+    def _targets(self, labels: np.ndarray) -> np.ndarray:
+        made = np.zeros((len(labels), len(self.mean)), self.mean.dtype)
+        made[np.arange(len(labels)), labels] = 1
+        return made
 
     def left_out(self, strength: float, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the predictions for some rows (all by default), each fitted without its row, (M, K)."""
         left = self.left if rows is None else self.left[rows]
-        targets = self.targets if rows is None else self.targets[rows]
+        targets = self._targets(self.labels if rows is None else self.labels[rows])
         shrunk = self.values / (self.values + strength * self.unit)
         fitted = left @ (shrunk[:, None] * self.along) + self.mean
-        leverage = np.minimum(np.square(left) @ shrunk + 1 / len(self.targets), 1 - 1e-4)[:, None]
+        leverage = np.minimum(np.square(left) @ shrunk + 1 / len(self.labels), 1 - 1e-4)[:, None]
         return np.asarray((fitted - leverage * targets) / (1 - leverage))
 
 

@@ -172,8 +172,8 @@ class StudyCommand:
 
     def _folder(self) -> Store:
         """Return the store at --out, at a folder given in place of a study, or of a study's name."""
+        from noisylabels.core.urls import is_url
         from noisylabels.study.grid import studies
-        from noisylabels.study.objects import is_url
 
         if self.out is not None:
             return self._store(self.out)

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -68,6 +68,26 @@ def write_parquet(path: Path, table: Any, root: Path | None = None, **how: Any) 
     # a file, not its path: Arrow accepts only paths in UTF-8
     with atomic_replace(path, root) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file, **CHECKED, **how)
+
+
+def write_tables(path: Path, tables: Iterable[Any]) -> None:
+    """Write Arrow tables of one schema to a Parquet file, a row group each; see `write_parquet`.
+
+    Args:
+        path: the file.
+        tables: one table or more, made one at a time.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    with atomic_replace(path) as temporary, temporary.open("wb") as file, contextlib.ExitStack() as opened:
+        writer = None
+        for table in tables:
+            if writer is None:
+                writer = opened.enter_context(pq.ParquetWriter(file, table.schema, **CHECKED))
+            writer.write_table(table, row_group_size=len(table))
 
 
 @dataclass(frozen=True)
@@ -141,22 +161,37 @@ def read_columns(
         InputError: of the type `error`; the file is missing or damaged, a column is missing or of another
             kind, or a cell is missing, not finite or not UTF-8.
     """
-    import pyarrow.compute as pc
-
     try:
         with open_parquet(check_file(path), remedy) as parquet:
             check_columns(parquet.schema_arrow, columns, path, remedy)
-            table = parquet.read()
-            table.validate(full=True)
-            for name in columns.keys() & set(table.column_names):
-                cells, column = table[name], columns[name]
-                if cells.null_count and not column.nullable:
-                    raise InputError(f"{path}: the column {name!r} lacks {cells.null_count} cells; {remedy}")
-                if column.kind == "numbers" and not pc.all(pc.is_finite(cells)).as_py():
-                    raise InputError(f"{path}: the column {name!r} has a cell that is not finite; {remedy}")
-            return table
+            return _checked(parquet.read(), columns, path, remedy)
     except InputError as found:
         raise error(str(found)) from None
+
+
+def read_row_groups(path: Path, columns: Mapping[str, Column], remedy: str) -> Iterator[Any]:
+    """Yield the row groups of a Parquet file that this program wrote, after the checks of `read_columns`.
+
+    Raises:
+        InputError: as for `read_columns`.
+    """
+    with open_parquet(check_file(path), remedy) as parquet:
+        check_columns(parquet.schema_arrow, columns, path, remedy)
+        for group in range(parquet.num_row_groups):
+            yield _checked(parquet.read_row_group(group), columns, path, remedy)
+
+
+def _checked(table: Any, columns: Mapping[str, Column], path: Path, remedy: str) -> Any:
+    import pyarrow.compute as pc
+
+    table.validate(full=True)
+    for name in columns.keys() & set(table.column_names):
+        cells, column = table[name], columns[name]
+        if cells.null_count and not column.nullable:
+            raise InputError(f"{path}: the column {name!r} lacks {cells.null_count} cells; {remedy}")
+        if column.kind == "numbers" and not pc.all(pc.is_finite(cells)).as_py():
+            raise InputError(f"{path}: the column {name!r} has a cell that is not finite; {remedy}")
+    return table
 
 
 def parquet_columns(

@@ -296,8 +296,6 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
     One process does the work; others that need the same set wait for it.
     """
     assert plan.ordered is not None
-    files = plan.ordered()
-    plan.check(files.class_names)
     make_folder(folder)
     _remove_stale(folder)
     options = {name: value for name, value in plan.options.items() if name != "bad_images"}
@@ -308,7 +306,10 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
         if not sources.num_unknown and _opened(entry := folder / sources.key(), plan, progress)[0]:
             return entry
         try:
-            decoded = parallel_decoding.decode_files(files, part, progress)
+            with parallel_decoding.Workers(len(sources)) as workers:
+                files = plan.ordered()
+                plan.check(files.class_names)
+                decoded = parallel_decoding.decode_files(files, part, workers, progress)
             sources.learn(files.places, decoded.facts)
             entry = folder / sources.key()
             if _opened(entry, plan, progress)[0]:  # the same files in another folder
@@ -332,7 +333,7 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
             _complete(part, *_finish(reading, rows - len(decoded.bad)))
             _rename(part, entry)
         except OSError as error:
-            room = len(files.labels) * parallel_decoding.row_bytes(part)
+            room = len(sources) * parallel_decoding.row_bytes(part)
             if room <= MAX_UNASKED_BYTES:
                 raise
             raise InputError(

@@ -128,8 +128,8 @@ class _Part:
         if other or not (hasattr(kind, "__len__") and hasattr(kind, "__getitem__")):
             streams = hasattr(kind, "__iter__") and not other
             hint = (
-                "; load a streaming data set completely, without streaming=True, or write it into WebDataset "
-                "shards, which are decoded batch by batch"
+                "; copy a streaming data set into shards first, which are decoded batch by batch: "
+                "nl.write_shards(stream, 'shards'), then nl.load('shards')"
                 if streams
                 else ""
             )

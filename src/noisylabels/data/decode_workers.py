@@ -2,13 +2,14 @@
 
 A worker is a new program, not a fork of this process: a fork would inherit the locks of torch's threads, and
 `multiprocessing` would run the user's script a second time. It imports neither torch nor the rest of the
-library. It receives one line of JSON per chunk, writes the pixels into the file that all workers share and
-the record into a file per chunk, and answers with one line. When the parent ends, for whatever reason, the
-worker's input ends and so does the worker.
+library. It receives a line of JSON with what all chunks share and then one per chunk, writes the pixels into
+the file that all workers share and the record into a file per chunk, and answers with one line. When the
+parent ends, for whatever reason, the worker's input ends and so does the worker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,7 +18,8 @@ import sys
 import traceback
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,9 @@ from noisylabels.core.files import atomic_replace
 from noisylabels.core.opening import IMAGE_BYTES, open_file, open_in_place, read_status
 from noisylabels.data.image_decoding import failure_reason, read_both
 from noisylabels.data.pixel_range import NONE, Peaks, White
+
+_READ_TOGETHER = 64  # small files
+_HELD_BYTES = 1 << 18  # of files that wait to be decoded
 
 UNREADABLE = b"\0" * 32  # in place of the digest of a file that cannot be read
 FACTS = np.dtype([("size", "<i8"), ("time", "<i8"), ("digest", "u1", 32)])
@@ -59,13 +64,9 @@ class Task(NamedTuple):
 
 
 class Worker:
-    """The parent's handle of a process that decodes chunks, one at a time.
+    """The parent's handle of a process that decodes chunks, one at a time; it starts at once."""
 
-    Args:
-        task: see `Task`.
-    """
-
-    def __init__(self, task: Task) -> None:
+    def __init__(self) -> None:
         # the same package as in this process, independent of the working directory and PYTHONPATH
         root = os.fspath(Path(__file__).resolve().parents[2])
         run = "from noisylabels.data.decode_workers import main; main()"
@@ -77,7 +78,11 @@ class Worker:
             stderr=subprocess.DEVNULL,
             cwd=os.fspath(Path.cwd()),
         )
-        self._send(task._asdict())
+
+    def begin(self, task: Task) -> None:
+        """Send the parameters of all chunks, once and first."""
+        with contextlib.suppress(OSError):  # of a process that has ended, which `decode` reports
+            self._send(task._asdict())
 
     def decode(self, start: int, names: Sequence[str]) -> None:
         """Decode the images `names`, which begin at position `start` of the set, and wait for the result.
@@ -129,7 +134,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not mix with the answers
     warnings.simplefilter("ignore")
-    task = Task(**json.loads(sys.stdin.buffer.readline()))
+    if not (first := sys.stdin.buffer.readline()):
+        return  # nothing was to be decoded
+    task = Task(**json.loads(first))
     task = task._replace(white=White(*task.white))
     target = open_in_place(task.target, "r+b")
     for line in sys.stdin.buffer:
@@ -153,12 +160,11 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
     digests: list[bytes] = []
     sizes: set[tuple[int, int]] = set()
     gray, bad, paged, peaks = True, {}, 0, Peaks()
-    for place, name in enumerate(names):
-        content, stamp, digest = None, (0, 0), UNREADABLE
+    for place, (content, stamp, digest) in enumerate(_read_ahead(task.base, names)):
         try:
-            content, stamp = read_file(os.path.join(task.base, name))
-            digest = hashlib.sha256(content).digest()
-            suffix = os.path.splitext(name)[1]
+            if isinstance(content, Exception):
+                raise content
+            suffix = os.path.splitext(names[place])[1]
             header, found = read_both(content, channels, (size[0], size[1]), task.white, suffix)
             sizes.add((header.width, header.height))
             gray = gray and header.gray
@@ -169,7 +175,8 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
                 raise found
             pixels[place] = found
         except Exception as error:  # decoders can raise anything for a damaged file
-            bad[place] = failure_reason(error, Path(task.base, name) if content is None else content)
+            file = Path(task.base, names[place])
+            bad[place] = failure_reason(error, file if isinstance(content, Exception) else content)
         facts.append(stamp)
         digests.append(digest)
     files = np.zeros(len(names), dtype=FACTS)
@@ -182,6 +189,30 @@ def decode_chunk(task: Task, target: int, start: int, names: list[str]) -> None:
     shapes = [list(size) for size in sorted(sizes)]
     chunk = Chunk(files, shapes, gray, bad, names_digest(names), zlib.crc32(view), paged, peaks, task.white)
     write_chunk(Path(task.records, f"{start}.npz"), chunk)
+
+
+def _read_ahead(
+    base: str, names: Sequence[str]
+) -> Iterator[tuple[bytes | Exception, tuple[int, int], bytes]]:
+    """Yield the content, the status and the digest of each file, some read together before they are decoded.
+
+    The calls of the system for one file after every decoded image took 8 microseconds more per file: the
+    processor's caches then alternate between two kinds of work.
+    """
+    for begin in range(0, len(names), _READ_TOGETHER):
+        block: deque[tuple[bytes | Exception, tuple[int, int], bytes]] = deque()
+        held = 0
+        for name in names[begin : begin + _READ_TOGETHER]:
+            try:
+                content, stamp = read_file(os.path.join(base, name))
+                block.append((content, stamp, hashlib.sha256(content).digest()))
+                held += len(content)
+            except Exception as error:  # also of a name that no file can have
+                block.append((error, (0, 0), UNREADABLE))
+            while block and held > _HELD_BYTES:  # photographs
+                held -= block[0][1][0]
+                yield block.popleft()
+        yield from block
 
 
 def read_file(path: str) -> tuple[bytes, tuple[int, int]]:

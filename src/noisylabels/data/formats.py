@@ -11,6 +11,7 @@ from pathlib import Path
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file
 from noisylabels.core.registry import Registry
+from noisylabels.core.urls import local_path, url_of
 from noisylabels.data import (
     animal10n,
     arrays,
@@ -177,21 +178,22 @@ def is_table(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a path is a file, a folder, or a pattern of shards."""
-    return path.exists() or shard_files.is_pattern(path)
+    """Return whether a path is a file, a folder, a pattern of shards, or any URL."""
+    return local_path(path).exists() or shard_files.is_pattern(path) or url_of(path) is not None
 
 
 def plan_path(path: Path, options: Options) -> AnyPlan:
     """Return the plan of the first format that recognizes `path`.
 
     Args:
-        path: a file or folder that exists, or a pattern of shards.
+        path: a file or folder that exists, a pattern of shards, or the URL of shards.
         options: see `Options`.
 
     Raises:
         InputError: no format recognizes it, or the one that does refuses it.
     """
-    if shard_files.is_pattern(path) and not path.exists():
+    path = local_path(path)
+    if url_of(path) is not None or (shard_files.is_pattern(path) and not path.exists()):
         return shards.plan(path, options)
     if not path.is_dir():
         check_file(path)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError, Unlabeled
-from noisylabels.core.files import cache_root, make_folder
+from noisylabels.core.large_arrays import large_array
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.image_arrays import as_bytes
 from noisylabels.data.pixel_source import Pixels, in_memory
@@ -164,19 +161,8 @@ def image_set(
 
 
 def room_for(shape: Sequence[int]) -> torch.Tensor:
-    """Return room for images, uint8 of the given shape: memory, or a deleted file for more than 1 GiB of it.
-
-    A large set then needs disk space in place of memory, which its pages leave when others need it.
-    """
-    if math.prod(shape) > _IN_MEMORY_BYTES and hasattr(os, "posix_fallocate"):
-        with (
-            contextlib.suppress(OSError),  # no space: memory may still do
-            tempfile.TemporaryFile(dir=make_folder(cache_root())) as file,
-        ):
-            # a hole in the file would end the process where the disk is full
-            os.posix_fallocate(file.fileno(), 0, math.prod(shape))
-            return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=tuple(shape)))
-    return torch.empty(tuple(shape), dtype=torch.uint8)
+    """Return room for images, uint8 of the given shape, see `large_array`."""
+    return torch.from_numpy(large_array(shape, np.uint8, _IN_MEMORY_BYTES))
 
 
 def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ SETTLED_NS = 2_000_000_000  # a file changed this recently may change again with
 MOST_WORKERS = 16
 
 _CHUNK_IMAGES = 2048
+_LEAST_IMAGES = 256
+_CHUNKS = 64  # of a small set, so that no process waits long for another's last chunk
 _CHUNK_BYTES = 1 << 24  # of pixels that a process holds
 _SAMPLED = 32  # images whose headers are read to guess the shape
 
@@ -92,12 +94,42 @@ class Decoded:
     notes: list[str]
 
 
-def decode_files(files: Files, folder: Path, progress: Progress | None = None) -> Decoded:
+class Workers:
+    """Processes for `decode_files`, started while the files are put in order: a start takes 0.1 seconds.
+
+    Args:
+        images: the number of files, which bounds that of the processes.
+    """
+
+    def __init__(self, images: int) -> None:
+        least = min(_LEAST_IMAGES, _CHUNK_IMAGES)
+        self._count = min(usable_cores(), MOST_WORKERS, -(-images // least))
+        self._waiting: list[Worker] = []
+
+    def __enter__(self) -> Workers:
+        self._waiting = self._started()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._waiting:
+            worker.end()
+
+    def take(self) -> list[Worker]:
+        """Return processes, which the caller ends: those that wait, or new ones."""
+        taken, self._waiting = self._waiting or self._started(), []
+        return taken
+
+    def _started(self) -> list[Worker]:
+        return [Worker() for _ in range(self._count)]
+
+
+def decode_files(files: Files, folder: Path, workers: Workers, progress: Progress | None = None) -> Decoded:
     """Decode all files into `folder`/images.npy, except those that an earlier call has already decoded.
 
     Args:
         files: the files.
         folder: the folder of the pixels and, in `folder`/chunks, the records; for one process at a time.
+        workers: see `Workers`.
         progress: called with ("decoding", done, total).
 
     Returns:
@@ -121,7 +153,7 @@ def decode_files(files: Files, folder: Path, progress: Progress | None = None) -
         bad: dict[int, str] = {}
         done = paged = 0
         peaks = peaks._replace(colors=0)
-        for start, chunk in _chunks(files, shape, white, folder, records):
+        for start, chunk in _chunks(files, shape, white, folder, workers):
             facts[start : start + len(chunk.files)] = chunk.files
             bad |= {start + place: reason for place, reason in chunk.bad.items()}
             # as in `survey` all readable images count; the shape was guessed from some of them
@@ -152,9 +184,9 @@ def keep_rows(path: Path, shape: tuple[int, int, int], rows: int, bad: dict[int,
         gaps = [*sorted(bad), rows]
         for number, gap in enumerate(gaps[:-1]):
             first, last = gap + 1, gaps[number + 1]
-            for at in range(first, last, _rows_a_chunk(shape)):
+            for at in range(first, last, _rows_at_once(shape)):
                 file.seek(offset + at * row_bytes)
-                piece = file.read(min(_rows_a_chunk(shape), last - at) * row_bytes)
+                piece = file.read(min(_rows_at_once(shape), last - at) * row_bytes)
                 file.seek(offset + (at - number - 1) * row_bytes)
                 file.write(piece)
         file.truncate(offset + (rows - len(bad)) * row_bytes)
@@ -194,12 +226,12 @@ def _some_headers(files: Files) -> Iterator[Header]:
 
 
 def _chunks(
-    files: Files, shape: tuple[int, int, int], white: White, folder: Path, records: Path
+    files: Files, shape: tuple[int, int, int], white: White, folder: Path, workers: Workers
 ) -> Iterator[tuple[int, Chunk]]:
     """Yield each chunk with its position, finished ones first."""
-    n = len(files.names)
+    n, records = len(files.names), folder / "chunks"
     target = folder / "images.npy"
-    rows = _rows_a_chunk(shape)
+    rows = min(_rows_at_once(shape), max(_LEAST_IMAGES, n // _CHUNKS))
     with open_in_place(target, "r+b" if target.exists() else "wb") as file:
         _write_header(file, (n, *shape))
         offset = file.tell()
@@ -220,20 +252,22 @@ def _chunks(
             else:
                 yield start, found
     if todo:
-        yield from _by_workers(task, files.names, todo, rows)
+        yield from _by_workers(workers.take(), task, files.names, todo, rows)
 
 
-def _by_workers(task: Task, names: Names, todo: list[int], rows: int) -> Iterator[tuple[int, Chunk]]:
+def _by_workers(
+    workers: Sequence[Worker], task: Task, names: Names, todo: list[int], rows: int
+) -> Iterator[tuple[int, Chunk]]:
     """Decode the chunks that begin at `todo` in worker processes, and yield each when it is finished."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for start in todo:
         waiting.put(start)
     results: queue.SimpleQueue[tuple[int, Chunk | BaseException]] = queue.SimpleQueue()
-    workers = [Worker(task) for _ in range(min(usable_cores(), MOST_WORKERS, len(todo)))]
 
     def serve(worker: Worker) -> None:
         start = -1
         try:
+            worker.begin(task)
             while True:
                 start = waiting.get_nowait()
                 worker.decode(start, names[start : start + rows])
@@ -295,7 +329,7 @@ def _finished(
     return chunk if zlib.crc32(pixels) == chunk.pixels_sum else None
 
 
-def _rows_a_chunk(shape: tuple[int, int, int]) -> int:
+def _rows_at_once(shape: tuple[int, int, int]) -> int:
     return min(_CHUNK_IMAGES, max(16, _CHUNK_BYTES // int(np.prod(shape))))
 
 

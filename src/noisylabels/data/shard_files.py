@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.file_sources import file_names_in, folders_in
@@ -18,6 +19,8 @@ _MOST = 1_000_000  # shards that a pattern may name
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _WORDS = re.compile(r"[\s\-_.]+")
+
+_Shard = TypeVar("_Shard")
 
 
 def is_pattern(name: str | os.PathLike[str]) -> bool:
@@ -100,28 +103,44 @@ def shards_of(path: Path) -> dict[str, list[Path]]:
             )
     else:
         paths = [path] if path.is_file() else list(_shards_below(path))
-    parts: dict[str, list[Path]] = {}
-    for each in paths:
-        parts.setdefault(_split(each, path), []).append(each)
+    return divided(paths, [split_of_shard(each.name, _folder(each, path)) for each in paths], path)
+
+
+def divided(shards: Sequence[_Shard], splits: Sequence[str], source: object) -> dict[str, list[_Shard]]:
+    """Return split -> shards in order, see `shards_of`; `split_of_shard` has the split of each.
+
+    Raises:
+        InputError: none is for training.
+    """
+    parts: dict[str, list[_Shard]] = {}
+    for split, each in zip(splits, shards, strict=True):
+        parts.setdefault(split, []).append(each)
     if len(parts) == 1:
-        return {TRAIN: paths}
+        return {TRAIN: list(shards)}
     if TRAIN not in parts:
         raise InputError(
-            f"{path} has shards for {' and '.join(sorted(parts))}, but none for training; rename them, such "
-            "as to train-000.tar"
+            f"{source} has shards for {' and '.join(sorted(parts))}, but none for training; rename them, "
+            "such as to train-000.tar"
         )
     test = parts.get(TEST) or parts.get(VAL)
     return {TRAIN: parts[TRAIN]} | ({TEST: test} if test else {})
 
 
-def _split(shard: Path, source: Path) -> str:
-    """Return the split that a shard's name, or that of its folder below the source, means."""
-    folder = [shard.parent.name] if shard.parent.parent == source else []
-    for name in (shard.name[: -len(SUFFIX)], *folder):
-        words = _WORDS.split(name)
-        if (found := split_of(name) or next(filter(None, map(split_of, words)), None)) is not None:
+def split_of_shard(name: str, folder: str | None) -> str:
+    """Return the split that a shard's name means, or that of its folder below the source, if it has one.
+
+    >>> split_of_shard("imagenet-val-01.tar", None), split_of_shard("01.tar", "test")
+    ('val', 'test')
+    """
+    for each in (name[: -len(SUFFIX)], *([] if folder is None else [folder])):
+        words = _WORDS.split(each)
+        if (found := split_of(each) or next(filter(None, map(split_of, words)), None)) is not None:
             return found
     return TRAIN
+
+
+def _folder(shard: Path, source: Path) -> str | None:
+    return shard.parent.name if shard.parent.parent == source else None
 
 
 def _shards_below(folder: Path) -> Iterator[Path]:
@@ -130,7 +149,7 @@ def _shards_below(folder: Path) -> Iterator[Path]:
         yield from (place / name for name in file_names_in(place) if name.lower().endswith(SUFFIX))
 
 
-def in_words(paths: Sequence[Path]) -> str:
+def in_words(paths: Sequence[object]) -> str:
     """Return how a message calls shards.
 
     >>> in_words([Path("a.tar")]), in_words([Path("a.tar"), Path("b.tar")])

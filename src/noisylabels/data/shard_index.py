@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import tarfile
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from noisylabels.core.tables import role_columns
 from noisylabels.data.image_formats import suffixes
 from noisylabels.data.names import Names
 
-VERSION = 1  # increase it when the same shard must give another index
+VERSION = 2  # increase it when the same shard must give another index
 LABELS = ("cls", "json", "txt")
 """Endings of members that hold a label; the first that a sample has counts. A .json has it under a key."""
 
@@ -46,6 +47,8 @@ class ShardIndex:
         labels: N labels as text; "" for a sample without one.
         others: ending -> the number of members that are not read.
         imageless: samples without an image.
+        sums: uint32, (N,): CRC-32 of each image of a shard at a URL; empty for a shard on a disk, of which
+            only the headers are read.
     """
 
     names: Names
@@ -54,6 +57,7 @@ class ShardIndex:
     labels: Names
     others: Counter[str] = field(default_factory=Counter)
     imageless: int = 0
+    sums: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint32))
 
 
 def key_of(member: str) -> str:
@@ -84,52 +88,78 @@ def shard_index(path: Path, label_column: str | None = None) -> ShardIndex:
     what = [VERSION, os.path.abspath(path), found.st_size, found.st_mtime_ns, label_column]
     name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
     stored = cache_root() / "shards" / f"{name}.index"
+    if (known := load_index(stored)) is not None:
+        return known
+    made = indexed(path, label_column)
+    save_index(made, stored)
+    return made
+
+
+def load_index(stored: Path) -> ShardIndex | None:
+    """Return an index that `save_index` wrote; None if it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError, EOFError, KeyError, InputError), open_file(stored) as file:
         return _load(file)
-    made = _indexed(path, label_column)
+    return None
+
+
+def save_index(index: ShardIndex, stored: Path) -> None:
+    """Write an index, if it can be written: without it the next start makes it again."""
     with (
-        contextlib.suppress(OSError),  # without it the next run reads the headers again
+        contextlib.suppress(OSError),
         atomic_replace(make_folder(stored.parent) / stored.name) as temporary,
         temporary.open("wb") as file,
     ):
-        _save(made, file)
-    return made
+        _save(index, file)
 
 
 def _save(index: ShardIndex, file: BinaryIO) -> None:
     index.names.save(file)
     index.labels.save(file)
     rest = json.dumps([dict(index.others), index.imageless]).encode()
-    for array in (index.offsets, index.sizes, np.frombuffer(rest, dtype=np.uint8)):
+    for array in (index.offsets, index.sizes, np.frombuffer(rest, dtype=np.uint8), index.sums):
         np.save(file, array)
 
 
 def _load(file: BinaryIO) -> ShardIndex:
     names, labels = Names.load(file), Names.load(file)
-    offsets, sizes, rest = (next_array(file, "the index of a shard") for _ in range(3))
+    offsets, sizes, rest, sums = (next_array(file, "the index of a shard") for _ in range(4))
     others, imageless = json.loads(rest.tobytes())
-    if not len(names) == len(labels) == len(offsets) == len(sizes):
+    if not len(names) == len(labels) == len(offsets) == len(sizes) or len(sums) not in (0, len(names)):
         raise ValueError("the parts of the index differ in length")
-    return ShardIndex(names, offsets, sizes, labels, Counter(others), int(imageless))
+    return ShardIndex(names, offsets, sizes, labels, Counter(others), int(imageless), sums)
 
 
-def _indexed(path: Path, label_column: str | None) -> ShardIndex:
-    reader = _Reader(path, label_column)
+def indexed(
+    path: Path, label_column: str | None, name: str | None = None, *, sums: bool = False
+) -> ShardIndex:
+    """Read the headers of a shard and return its index.
+
+    Args:
+        path: the .tar file.
+        label_column: see `shard_index`.
+        name: what errors call it; by default its path.
+        sums: whether to read the images too, for their checksums.
+
+    Raises:
+        InputError: see `shard_index`.
+    """
+    shown = os.fspath(path) if name is None else name
+    reader = _Reader(shown, label_column, sums)
     try:
         with open_file(path) as file:
-            _check_ends(file, path)
+            _check_ends(file, shown)
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 while (member := tar.next()) is not None:
                     tar.members = []  # type: ignore[attr-defined]  # otherwise it keeps all headers
                     reader.add(member, file)
     except tarfile.TarError as error:
-        raise InputError(f"{path} is damaged or truncated ({error}); get the shard again") from None
+        raise InputError(f"{shown} is damaged or truncated ({error}); get the shard again") from None
     except OSError as error:
-        raise InputError(f"cannot read the shard {path} ({error.strerror or error}); get it again") from None
+        raise InputError(f"cannot read the shard {shown} ({error.strerror or error}); get it again") from None
     return reader.finished()
 
 
-def _check_ends(file: BinaryIO, path: Path) -> None:
+def _check_ends(file: BinaryIO, path: str) -> None:
     """Raise an `InputError` for a compressed file, and one that does not end as .tar files do."""
     head = file.read(4)
     if head[:2] == b"\x1f\x8b" or head == b"\x28\xb5\x2f\xfd" or head[:3] == b"BZh":
@@ -146,8 +176,9 @@ def _check_ends(file: BinaryIO, path: Path) -> None:
 class _Reader:
     """What is known of the samples of a shard while its members are read in order."""
 
-    def __init__(self, path: Path, label_column: str | None) -> None:
+    def __init__(self, path: str, label_column: str | None, sums: bool) -> None:
         self._path, self._label_column = path, label_column
+        self._sums: list[int] | None = [] if sums else None
         self._images = suffixes()
         self._names: list[str] = []
         self._labels: list[str] = []
@@ -155,6 +186,7 @@ class _Reader:
         self._others: Counter[str] = Counter()
         self._imageless = 0
         self._key = ""
+        self._sum = 0
         self._begin("")
 
     def _begin(self, key: str) -> None:
@@ -186,6 +218,8 @@ class _Reader:
                 )
             self._check_size(member, IMAGE_BYTES)
             self._image = (member.name, member.offset_data, member.size)
+            if self._sums is not None:
+                self._sum = zlib.crc32(os.pread(file.fileno(), member.size, member.offset_data))
         elif ending in LABELS:
             self._check_size(member, _LABEL_BYTES)
             label = self._label(ending, os.pread(file.fileno(), member.size, member.offset_data), member.name)
@@ -226,6 +260,8 @@ class _Reader:
         name, offset, size = self._image
         self._names.append(name)
         self._places.append((offset, size))
+        if self._sums is not None:
+            self._sums.append(self._sum)
         self._labels.append(next((self._found[each] for each in LABELS if each in self._found), ""))
 
     def finished(self) -> ShardIndex:
@@ -239,4 +275,5 @@ class _Reader:
             Names.of(self._labels),
             self._others,
             self._imageless,
+            np.array(self._sums or [], dtype=np.uint32),
         )

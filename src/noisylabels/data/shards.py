@@ -1,4 +1,4 @@
-"""WebDataset shards on a local disk: sets whose images stay in the .tar files and are decoded for each batch.
+"""WebDataset shards on a disk or at a URL: their images stay in .tar files and are decoded for each batch.
 
 The index of every shard (`shard_index`) makes an image as easy to reach as a file of its own, so order,
 noise, per-example state and resuming are those of a set in memory.
@@ -9,20 +9,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
-from noisylabels.core.checks import InputError, Unlabeled
+from noisylabels.core.checks import InputError, Unlabeled, one_line
 from noisylabels.core.labels import Labels, read_labels
 from noisylabels.core.opening import open_file
 from noisylabels.core.positions import Positions, separate
 from noisylabels.core.spelling import spelling_notes
+from noisylabels.core.urls import url_of
 from noisylabels.data.decode import AtMost, judge, left_out, survey, usable_cores
 from noisylabels.data.encoded_images import EncodedImages
 from noisylabels.data.file_sources import PassedOver
@@ -30,10 +33,13 @@ from noisylabels.data.image_decoding import failure_reason, read_pixels
 from noisylabels.data.images import ImageSet, image_set
 from noisylabels.data.names import Names, unique_names
 from noisylabels.data.reader import Options, check_no_text, class_notes, held_out_note, name_of
-from noisylabels.data.shard_files import in_words, is_pattern, shards_of
+from noisylabels.data.shard_files import divided, in_words, is_pattern, shards_of, split_of_shard
 from noisylabels.data.shard_index import ShardIndex, key_of, shard_index
 from noisylabels.data.split import hold_out
 from noisylabels.data.splits import TRAIN
+
+if TYPE_CHECKING:
+    from noisylabels.data.remote_shards import RemoteShard
 
 DEFAULT_SIDE = 224
 """The side to which images are resized if the user names none: that of most pretrained networks."""
@@ -80,46 +86,81 @@ def plan(path: Path, options: Options) -> ShardPlan:
     return ShardPlan(path, options)
 
 
+class LocalShard:
+    """A shard on a disk; see `RemoteShard` for one at a URL.
+
+    Args:
+        path: its path.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened = os.fspath(path.absolute())
+
+    def __str__(self) -> str:
+        return self._opened
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.path.name
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return some bytes, fewer at the end of the file; an `OSError` if they cannot be read."""
+        with open_file(self._opened) as file:
+            return os.pread(file.fileno(), size, offset)
+
+
+AnyShard: TypeAlias = "LocalShard | RemoteShard"
+
+
 class ShardStore:
     """The images of shards by number, in the order of the shards; see `EncodedStore`.
 
     Args:
-        paths: the shards.
+        shards: the shards.
         indexes: the index of each.
     """
 
-    def __init__(self, paths: Sequence[Path], indexes: Sequence[ShardIndex]) -> None:
-        self._paths = [os.fspath(path.absolute()) for path in paths]
+    def __init__(self, shards: Sequence[AnyShard], indexes: Sequence[ShardIndex]) -> None:
+        self._opened = list(shards)
         counts = [len(index.names) for index in indexes]
-        self._shards = np.repeat(np.arange(len(paths), dtype=np.int32), counts)
+        self._shards = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
         self._offsets = np.concatenate([index.offsets for index in indexes])
         self._sizes = np.concatenate([index.sizes for index in indexes])
+        self._sums = np.concatenate([index.sums for index in indexes])  # empty for shards on a disk
         self.names = Names.of(name for index in indexes for name in index.names)
 
     def __len__(self) -> int:
         return len(self._shards)
 
     def encoded(self, number: int) -> bytes:
-        """See `EncodedStore`; a shard that was removed or cut is an `InputError` that names it."""
-        path, size = self._paths[self._shards[number]], int(self._sizes[number])
+        """See `EncodedStore`; a shard that was removed, cut or changed is an `InputError` that names it."""
+        shard, size = self._opened[self._shards[number]], int(self._sizes[number])
         try:
-            with open_file(path) as file:
-                content = os.pread(file.fileno(), size, int(self._offsets[number]))
+            content: bytes = shard.read(int(self._offsets[number]), size)
         except OSError as error:
             raise InputError(
-                f"cannot read {self.where(number)} ({error.strerror}); get the shard again"
+                f"cannot read {self.where(number)} ({one_line(error)}); get the shard again"
             ) from None
         if len(content) < size:
             raise InputError(f"{self.where(number)}: the shard has become shorter; get it again")
+        if len(self._sums) and zlib.crc32(content) != self._sums[number]:
+            assert not isinstance(shard, LocalShard)
+            shard.forget()
+            raise InputError(
+                f"{self.where(number)}: the shard has changed since it was indexed; start again, which "
+                "indexes it again"
+            )
         return content
 
     def where(self, number: int) -> str:
         """See `EncodedStore`."""
-        return f"{self._paths[self._shards[number]]}, {self.names[number]}"
+        return f"{self._opened[self._shards[number]]}, {self.names[number]}"
 
     def content(self) -> bytes:
         """Return a digest of the names of shards and members, and of sizes and places; not of the pixels."""
-        digest = hashlib.sha256(Names.of(map(os.path.basename, self._paths)).digest() + self.names.digest())
+        digest = hashlib.sha256(Names.of(shard.name for shard in self._opened).digest() + self.names.digest())
         for array in (self._shards.astype("<i8"), self._offsets.astype("<i8"), self._sizes.astype("<i8")):
             digest.update(array.tobytes())
         return digest.digest()
@@ -127,15 +168,15 @@ class ShardStore:
 
 def _load(plan: ShardPlan) -> tuple[ImageSet, ImageSet]:
     path, options, notes = plan.path, plan.options, list(plan.notes)
-    parts = shards_of(path)
-    paths = [shard for part in parts.values() for shard in part]
-    indexes = _indexes(paths, options)
+    parts = _parts(path)
+    shards = [shard for part in parts.values() for shard in part]
+    indexes = _indexes(shards, options, notes)
     notes += _notes(indexes)
-    store = ShardStore(paths, indexes)
+    store = ShardStore(shards, indexes)
     if not len(store):
         raise InputError(
             f"{path}: no sample has an image, such as 0001.jpg beside 0001.cls; found "
-            f"{PassedOver(_others(indexes)).in_words() or 'nothing'} in {in_words(paths)}"
+            f"{PassedOver(_others(indexes)).in_words() or 'nothing'} in {in_words(shards)}"
         )
     words = [word for index in indexes for word in index.labels]
     kept = _usable(store, words, options, notes)
@@ -186,15 +227,39 @@ def _divided(
 def _name(path: Path) -> str:
     if not is_pattern(path):
         return name_of(path)
+    if url_of(path) is not None:
+        return path.parent.name
     return Path(os.path.abspath(path)).parent.name
 
 
-def _indexes(paths: Sequence[Path], options: Options) -> list[ShardIndex]:
+def _parts(path: Path) -> dict[str, list[AnyShard]]:
+    """Return split -> shards, see `shards_of`."""
+    if (url := url_of(path)) is None:
+        return {split: list(map(LocalShard, some)) for split, some in shards_of(path).items()}
+    from noisylabels.data.remote_shards import listed
+
+    found: list[AnyShard] = []
+    splits = []
+    for shard, folder in listed(url):
+        found.append(shard)
+        splits.append(split_of_shard(shard.name, folder))
+    return divided(found, splits, url)
+
+
+def _indexes(shards: Sequence[AnyShard], options: Options, notes: list[str]) -> list[ShardIndex]:
+    remote = [shard for shard in shards if not isinstance(shard, LocalShard)]
+    if remote:  # then all are
+        from noisylabels.data.remote_shards import indexes_of
+
+        made, more = indexes_of(remote, options.label_column, options.progress)
+        notes += more
+        return made
     made = []
-    for done, path in enumerate(paths, start=1):
-        made.append(shard_index(path, options.label_column))
+    for done, shard in enumerate(shards, start=1):
+        assert isinstance(shard, LocalShard)
+        made.append(shard_index(shard.path, options.label_column))
         if options.progress:
-            options.progress("reading the headers of shards", done, len(paths))
+            options.progress("reading the headers of shards", done, len(shards))
     return made
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file, file_digest, real_path
+from noisylabels.core.urls import local_path, url_of
 from noisylabels.core.user_code import code_file
 from noisylabels.experiment.auto_loss import AUTO
 from noisylabels.experiment.config import RunConfig, canonical_id, has_texts, is_table
@@ -242,6 +243,9 @@ def _data_name(data: str) -> str:
         )
     if data in DATA:
         return data
+    if (url := url_of(data)) is not None:
+        return url
+    data = os.fspath(local_path(data))
     path = os.path.normpath(os.path.expanduser(data))
     return os.path.join(".", path) if path in DATA else path  # a folder with the name of a data set
 

@@ -9,11 +9,35 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.large_arrays import large_array
 
 SUM_TOLERANCE = 1e-2
 """Tolerance for the sum of a row of probabilities: in bfloat16 it is off by some thousandths."""
 
 _BLOCK_VALUES = 1 << 18  # float64 values held at once: 2 MiB, which a processor's cache holds
+
+
+class Computed:
+    """Class probabilities that are computed whenever rows are read, in place of an array (N, K).
+
+    Args:
+        shape: N and K.
+        rows: returns some rows, (M, K), of a slice or of positions (M,).
+    """
+
+    def __init__(self, shape: tuple[int, int], rows: Callable[[Any], np.ndarray]) -> None:
+        self.shape, self._rows = shape, rows
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self._rows(rows)
+
+    def part(self, rows: np.ndarray | slice) -> Computed:
+        """Return these probabilities of some rows."""
+        places = np.arange(len(self))[rows]
+        return Computed((len(places), self.shape[1]), lambda some: self._rows(places[some]))
 
 
 class CheckedProbs:
@@ -23,7 +47,7 @@ class CheckedProbs:
     made. `np.asarray` makes one.
 
     Args:
-        values: (N, K) numbers, N >= 1, K >= 2; not copied.
+        values: (N, K) numbers, N >= 1, K >= 2, not copied, or `Computed` whenever they are read.
         where: their name in errors, or a function from the number of a row to what an error calls it.
 
     Raises:
@@ -34,8 +58,8 @@ class CheckedProbs:
     ([0, 1], [0.5, 0.8])
     """
 
-    def __init__(self, values: np.ndarray, where: str | Callable[[int], str]) -> None:
-        self.values = values
+    def __init__(self, values: np.ndarray | Computed, where: str | Callable[[int], str]) -> None:
+        self.values: Any = values
         self.sums = np.empty(len(values))
         for rows in self._slices():
             self.sums[rows] = _row_sums(self._read(rows), rows.start, where)
@@ -65,9 +89,11 @@ class CheckedProbs:
 
     def at(self, columns: np.ndarray) -> np.ndarray:
         """Return one probability of each row, that of the class in `columns`, (N,) float64."""
+        if isinstance(self.values, Computed):
+            return self.per_row(lambda p, y: np.asarray(p[np.arange(len(y)), y]), columns)
         return np.asarray(self.values[np.arange(len(self)), columns], dtype=np.float64) / self.sums
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
+    def take(self, rows: Any) -> np.ndarray:
         """Return the probabilities of some rows, (M, K) float64."""
         return self._read(rows) / self.sums[rows, None]
 
@@ -76,7 +102,8 @@ class CheckedProbs:
         if isinstance(rows, slice) and rows == slice(None):
             return self
         made = CheckedProbs.__new__(CheckedProbs)
-        made.values, made.sums = self.values[rows], self.sums[rows]
+        made.values = self.values.part(rows) if isinstance(self.values, Computed) else self.values[rows]
+        made.sums = self.sums[rows]
         return made
 
     @cached_property
@@ -89,7 +116,13 @@ class CheckedProbs:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         del copy  # always one
-        made = np.empty(self.shape, np.float64 if dtype is None else dtype)
+        return self._into(np.empty(self.shape, np.float64 if dtype is None else dtype))
+
+    def single(self) -> np.ndarray:
+        """Return all probabilities as float32, (N, K), in a `large_array`."""
+        return self._into(large_array(self.shape, np.float32))
+
+    def _into(self, made: np.ndarray) -> np.ndarray:
         for rows, p in self.blocks():
             made[rows] = p
         return made

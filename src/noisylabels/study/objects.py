@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -24,17 +23,13 @@ from urllib.parse import unquote, urlsplit
 from noisylabels.core.checks import InputError, one_line
 from noisylabels.core.files import atomic_replace, check_within, read_content, remove_file
 from noisylabels.core.opening import check_regular
-from noisylabels.core.optional import import_optional
-
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds between the tries of a request that failed for a reason that may pass."""
+from noisylabels.core.urls import PAUSES, lasting, open_files
 
 CONNECTIONS = 16
 """Requests at a time, where many are independent."""
 
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 _CONDITIONAL = ("s3", "s3a", "memory")  # protocols of which fsspec can write an object only if it is new
-_S3 = {"config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}}
 
 _T = TypeVar("_T")
 
@@ -106,23 +101,7 @@ class _Fsspec:
     """Objects of any file system that fsspec knows."""
 
     def __init__(self, url: str, protocol: str) -> None:
-        fsspec = import_optional("fsspec", "fsspec is missing; run pip install 'noisylabels[remote]'")
-        options: dict[str, Any] = dict(_S3) if protocol in ("s3", "s3a") else {}
-        try:
-            self._files, root = fsspec.core.url_to_fs(
-                url, use_listings_cache=False, skip_instance_cache=True, **options
-            )
-        except ImportError as error:
-            raise InputError(
-                f"{url} needs a package that is missing ({error}); run pip install 'noisylabels[remote]' for "
-                "s3://, pip install gcsfs for gs://, adlfs for az://"
-            ) from None
-        except ValueError as error:
-            raise InputError(
-                f"{url} names no store ({error}); expected s3://, gs://, az:// or file://"
-            ) from None
-        if options:
-            self._files.retries = 1  # `Objects` repeats, and counts
+        self._files, root = open_files(url)
         self._root = root.rstrip("/")
         self._bucket = protocol in _BUCKETS
         self._conditional = protocol in _CONDITIONAL
@@ -290,7 +269,7 @@ class Objects:
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                if (reason := _lasting(error)) is not None:
+                if (reason := lasting(error)) is not None:
                     raise InputError(f"cannot {kind} {where}: {reason}") from None
                 if pause is None:
                     raise Unreachable(
@@ -298,32 +277,6 @@ class Objects:
                     ) from None
             time.sleep(pause)
         raise AssertionError  # the last try returns or raises
-
-
-def _lasting(error: Exception) -> str | None:
-    """Return why a request fails however often it is repeated, and what to do; None if it may pass."""
-    kind = type(error).__name__
-    if kind in (
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "DefaultCredentialsError",
-        "ProfileNotFound",
-    ):
-        return f"{one_line(error)}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
-    if isinstance(error, PermissionError):
-        return f"{one_line(error)}; the credentials do not allow it"
-    if kind in ("ParamValidationError", "InvalidRegionError") or isinstance(error, NotADirectoryError):
-        return f"{one_line(error)}; check the URL"
-    return None
-
-
-def is_url(place: str | os.PathLike[str]) -> bool:
-    """Return whether a text names a place by a URL rather than a path.
-
-    >>> is_url("s3://bucket/digits"), is_url("runs/digits"), is_url("C:/runs")
-    (True, False, False)
-    """
-    return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+://", place) is not None
 
 
 @lru_cache(maxsize=8)

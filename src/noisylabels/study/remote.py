@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from noisylabels.core.checks import Busy, InputError
 from noisylabels.core.files import make_folder, remove_tree
+from noisylabels.core.urls import is_url
 from noisylabels.experiment.folder import FILES, check_files, read_config
 from noisylabels.experiment.resolve import code_digests
 from noisylabels.study.cell_list import entries, failure, listed_cell, read_list
@@ -25,7 +26,7 @@ from noisylabels.study.copies import Copies, home_of, of_row, run_folder, tellin
 from noisylabels.study.exports import Damage
 from noisylabels.study.grid import Cell
 from noisylabels.study.leases import LEASE_SECONDS, RUNNERS, Runner, beats_of, leased, leases_of, live, look
-from noisylabels.study.objects import Entry, Objects, is_url, open_objects
+from noisylabels.study.objects import Entry, Objects, open_objects
 from noisylabels.study.store import CellState, Store, progress
 from noisylabels.study.transfer import Copy
 from noisylabels.training.history import History
