@@ -53,6 +53,7 @@ FRESH = {
     ("bench/data.py", "TemporaryDirectory"),
     ("data/cache.py", "rename"),
     ("study/store.py", "rename"),
+    ("study/equal_runs.py", "copyfile"),
     ("study/objects.py", "TemporaryDirectory"),
     ("study/objects.py", "write_bytes"),
     ("study/objects.py", "copyfile"),

@@ -49,13 +49,13 @@ class EqualCells:
         """Return those of some unfinished cells that `scheduling.Work` runs if all of them finish."""
         if not store.copies_runs:
             return list(cells)
-        run: list[Cell] = []
+        run: dict[str, Cell] = {}
         for cell in cells:
             others = self.others(cell)
             done = any(store.state(other).state == "done" for other in others)
-            if not done and not any(other in run for other in others):
-                run.append(cell)
-        return run
+            if not done and not any(other.name in run for other in others):
+                run[cell.name] = cell
+        return list(run.values())
 
 
 def _provable(cell: Cell) -> str | None:

@@ -72,13 +72,15 @@ class Work:
 
     def _queue(self, cells: Sequence[Cell]) -> None:
         """Queue cells; copy those with a finished equal one, hold back those with a queued equal one."""
+        queued = {cell.name for cell in self.waiting}
         for cell in cells:
-            names = {other.name for other in self.equal.others(cell)} if self.store.copies_runs else set()
-            first = next((each.name for each in self.waiting if each.name in names), None)
+            others = self.equal.others(cell) if self.store.copies_runs else ()
+            first = next((other.name for other in others if other.name in queued), None)
             if first is not None:
                 self.held.setdefault(first, []).append(cell)
             elif not self._copied(cell):
                 self.waiting.append(cell)
+                queued.add(cell.name)
 
     def _copied(self, cell: Cell) -> bool:
         """Copy the run of a finished, equal cell if there is one, and return whether it was."""
