@@ -18,7 +18,7 @@ test: .venv/ready
 test-cluster: .venv/ready
 	-$(BIN)/python -m pip install --quiet --constraint constraints.txt ray
 	-$(MAKE) .s3/ready
-	$(BIN)/python -m pytest -m cluster tests/study tests/training
+	$(BIN)/python -m pytest -m cluster tests/study tests/training tests/data
 
 # One thread per process, as in tests/conftest.py.
 doctests: .venv/ready
