@@ -1,11 +1,14 @@
-"""Write the tables of docs/measured-frozen.md from the runs of the study frozen-grid.
+"""Write the tables of the paper's grid on frozen features and on the digits.
 
     noisylabels study run benchmarks/studies/frozen-grid.toml --data-root FOLDER \\
         --labels cifar10n.parquet --out runs/frozen
     noisylabels study export runs/frozen --file results/frozen/runs.parquet
-    python benchmarks/frozen_table.py
+    noisylabels study run benchmarks/studies/digits-8.toml
+    noisylabels study export runs/digits-8 --file results/digits-8/runs.parquet
+    python benchmarks/grid_tables.py
 
-The script trains nothing. It writes table.md beside the runs, and the same tables into the document.
+The script trains nothing. It writes table.md beside the runs of each study, and the same tables into its
+document, between the markers <!-- tables --> and <!-- /tables -->.
 """
 
 from __future__ import annotations
@@ -27,7 +30,11 @@ from noisylabels.study.results import Measure, Results, Run, accuracy, dead, mem
 from noisylabels.study.statistics import compare
 from noisylabels.training.metrics import DEAD_RECALL
 
-STUDY = "benchmarks/studies/frozen-grid.toml"
+DOCUMENTS = {
+    "frozen": ("frozen-grid", "docs/measured-frozen.md"),
+    "digits-8": ("digits-8", "docs/measured-digits.md"),
+}
+"""Folder of the results -> the study, in benchmarks/studies, and its document."""
 
 KINDS = {
     "symmetric noise": ("none", "symmetric"),
@@ -43,10 +50,8 @@ SUMS = tuple(loss for loss in PAPER if "+" in loss)
 class Options:
     """Choose where the runs are."""
 
-    results: Path = Path("results/frozen")
-    """folder with runs.parquet, in which table.md is written"""
-    document: Path = Path("docs/measured-frozen.md")
-    """the document that shows the tables between its markers"""
+    root: Path = Path()
+    """folder of results, docs and benchmarks"""
 
 
 def forgotten(run: Run) -> float:
@@ -108,7 +113,7 @@ def by_noise(results: Results, kind: str, column: str, noises: Sequence[str], no
     counts = sorted({len(results.cell(loss, noise)) for loss in losses for noise in noises} - {0})
     runs = f"n = {span(counts)}" + (", mean ± sample standard deviation" if counts[-1] > 1 else "")
     return Table(
-        f"frozen-{kind}-{column}".replace(" ", "-"),
+        f"{kind}-{column}".replace(" ", "-"),
         f"{column[0].upper()}{column[1:]}, {kind}",
         ["loss", *(words(noise) for noise in noises)],
         rows,
@@ -135,7 +140,7 @@ def gains(results: Results) -> Table | None:
     if not rows:
         return None
     return Table(
-        "frozen-sums",
+        "sums",
         "What the sums gain",
         ["noise", "sum", "over ce", "over its active part", "over its passive part", "n"],
         rows,
@@ -145,27 +150,33 @@ def gains(results: Results) -> Table | None:
     )
 
 
-def done(results: Results) -> str:
+def done(results: Results, study: Path) -> str:
     """Return how many runs there are, on what, and how long they took."""
-    cells = len(load_study(STUDY).cells({}, labels="cifar10n.parquet"))
+    cells = len(load_study(str(study)).cells({}, labels="cifar10n.parquet"))
     seconds = [sum(run.curves["train_seconds"]) + sum(run.curves["eval_seconds"]) for run in results.done]
     seeds = sorted({run.seed for run in results.done})
     return (
         f"{results.title}: {len(results.done)} runs with seed{'s' * (len(seeds) > 1)} {span(seeds)} "
         f"({machines(results)}, beside other work), {statistics.median(seconds):.0f} seconds each in the "
-        f"median. The study {Path(STUDY).stem} has {cells} cells."
+        f"median. The study {study.stem} has {cells} cells."
     )
 
 
-def main(options: Options) -> None:
-    """Write table.md."""
-    (results,) = read_results([options.results / "runs.parquet"])
+def text(root: Path, name: str) -> str:
+    """Return the tables of a study as Markdown."""
+    (results,) = read_results([root / "results" / name / "runs.parquet"])
     parts = [markdown(table).rstrip() for table in tables(results)]
-    text = "\n\n".join([done(results), *parts]) + "\n"
-    write_text(options.results / "table.md", text)
-    document = options.document.read_text(encoding="utf-8")
-    write_text(options.document, with_tables(document, [("tables", text)]))
-    print(text)
+    study = root / "benchmarks" / "studies" / f"{DOCUMENTS[name][0]}.toml"
+    return "\n\n".join([done(results, study), *parts]) + "\n"
+
+
+def main(options: Options) -> None:
+    """Write the tables."""
+    for name, (_, page) in DOCUMENTS.items():
+        made, document = text(options.root, name), options.root / page
+        write_text(options.root / "results" / name / "table.md", made)
+        shown = with_tables(document.read_text(encoding="utf-8"), [("tables", made)])
+        write_text(document, shown)
 
 
 if __name__ == "__main__":
