@@ -172,6 +172,7 @@ TABLES = {
     "digits": "docs/measured-digits.md",
     "dynamics": "docs/dynamics.md",
     "digits-composites": "docs/measured-digits.md",
+    "digits-8": "docs/measured-digits.md",
     "frozen": "docs/measured-frozen.md",
     "noise": "docs/measured-noise.md",
     "weights": "docs/measured-weights.md",

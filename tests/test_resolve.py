@@ -34,6 +34,7 @@ def test_every_id_in_results_is_that_of_its_row():
             assert canonical_id(config) == run_id(config) == row["run_id"], file
             seen[file.parent.name] += 1
     assert seen == {
+        "digits-8": 384,
         "digits-more": 288,
         "digits-study": 96,
         "forms-tenth": 24,
