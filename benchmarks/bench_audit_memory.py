@@ -16,17 +16,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
-from bench_given_probs import anonymous, write_mapped
+from bench_given_probs import watched, write_mapped
 
 import noisylabels as nl
 from noisylabels.bench.machine import ResultFolder, load, processor
@@ -49,26 +45,6 @@ class Options(ResultFolder):
     """their features"""
     one: str | None = None
     """measure this audit alone, as kind:examples, and print it (what the others start)"""
-
-
-@contextmanager
-def watched(found: dict[str, float], name: str) -> Iterator[None]:
-    """Add seconds and the peak of memory of a block, above that before it."""
-    before, peak, done = anonymous(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.02):
-            peak = max(peak, anonymous())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    began = time.perf_counter()
-    yield
-    found[f"{name}_seconds"] = time.perf_counter() - began
-    done.set()
-    thread.join()
-    found[f"{name}_bytes"] = max(peak, anonymous()) - before
 
 
 def embedded(n: int, K: int, width: int) -> FeatureSet:

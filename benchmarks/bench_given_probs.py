@@ -21,7 +21,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,9 @@ def anonymous() -> int:
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("RssAnon")), 0)
 
 
-def audit_mapped(folder: Path) -> None:
-    """Audit the files of `write_mapped` and write mapped.json: seconds and bytes."""
-    labels = np.load(folder / "labels.npy")
-    nl.audit_labels(labels=[0, 1, 1], probs=[[0.5, 0.5]] * 3)  # imports
+@contextmanager
+def watched(found: dict[str, float], name: str) -> Iterator[None]:
+    """Add seconds and the peak of memory of a block, above that before it."""
     before, peak, done = anonymous(), 0, threading.Event()
 
     def watch() -> None:
@@ -130,19 +130,31 @@ def audit_mapped(folder: Path) -> None:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    began, cpu = time.perf_counter(), time.process_time()
-    found = nl.audit_labels(labels=labels, probs=folder / "probs.npy")
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    done.set()
-    thread.join()
-    rate = found.summary["rate"]
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds = time.perf_counter() - began
+        done.set()
+        thread.join()
+    found[f"{name}_seconds"] = seconds
+    found[f"{name}_bytes"] = max(peak, anonymous()) - before
+
+
+def audit_mapped(folder: Path) -> None:
+    """Audit the files of `write_mapped` and write mapped.json: seconds and bytes."""
+    labels = np.load(folder / "labels.npy")
+    nl.audit_labels(labels=[0, 1, 1], probs=[[0.5, 0.5]] * 3)  # imports
+    before, cpu, peak = anonymous(), time.process_time(), dict[str, float]()
+    with watched(peak, "audit"):
+        found = nl.audit_labels(labels=labels, probs=folder / "probs.npy")
     made = {
-        "seconds": seconds,
-        "cpu_seconds": cpu,
+        "seconds": peak["audit_seconds"],
+        "cpu_seconds": time.process_time() - cpu,
         "before_bytes": before,
-        "peak_bytes": max(peak, anonymous()),
+        "peak_bytes": before + peak["audit_bytes"],
     }
-    (folder / "mapped.json").write_text(json.dumps(made | {"rate": rate}))
+    (folder / "mapped.json").write_text(json.dumps(made | {"rate": found.summary["rate"]}))
 
 
 def mapped(options: Options) -> dict[str, Any]:
