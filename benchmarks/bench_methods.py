@@ -46,9 +46,10 @@ from noisylabels.training.settings import Settings
 from noisylabels.training.update import Updater
 
 CPU = torch.device("cpu")
-EXPRESSIONS = [name for name in METHODS if name != "standard"] + ["dividemix(warmup=0)", "sop@cifar100"]
-"""The methods at their defaults; DivideMix without the warm-up that its first epochs are; SOP+, which has two
-views of each example."""
+VARIED = ["dividemix(warmup=10)", "dividemix(warmup=0)", "sop@cifar100"]
+EXPRESSIONS = [name for name in METHODS if name not in ("standard", "dividemix")] + VARIED
+"""The methods at their defaults; DivideMix in its warm-up alone, and without one; SOP+, which has two views of
+each example."""
 
 
 @dataclass

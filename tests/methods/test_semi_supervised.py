@@ -18,6 +18,7 @@ from noisylabels.methods.dividemix import (
     DivideMix,
     co_guess,
     co_refine,
+    longest_warmup,
     mixmatch,
     prior_penalty,
     sharpen,
@@ -107,6 +108,7 @@ def test_a_step_of_dividemix_is_that_of_the_formula(loss, weighted):
     first, second = networks()
     found = DivideMix(first, nl.loss(loss), rate=0.35, lambda_u=30.0, warmup=1, ramp=2, second=second)
     found.prepare(setup())
+    found.mixing = True
     found.clean.copy_(torch.rand(2, B))
     found.mixed_steps.fill_(4)  # of 2 epochs of 5 steps
     weights = torch.rand(B) if weighted else torch.ones(B)
@@ -161,6 +163,64 @@ def test_a_network_is_divided_by_its_own_losses_before_an_epoch():
         losses = torch.tensor([-np.log(softmax(z)[n, labels[n]]) for n in range(60)])
         torch.testing.assert_close(clean[used].double(), clean_probability(losses[used]), atol=1e-4, rtol=0)
         assert (clean[~used] == 0).all()
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.5])
+def test_a_warm_up_ends_once_as_many_labels_are_predicted_as_can_be_right(rate):
+    torch.manual_seed(0)
+    inputs = torch.randn(100, D)
+    first, second = networks()
+    second.load_state_dict(first.state_dict())
+    predicted = first(inputs).argmax(1)
+    share = 0.8 * (1 - rate)
+
+    def divided(right: int, epoch: int) -> bool:
+        """Return whether the examples are divided where each network predicts this many labels of 100."""
+        labels = torch.where(torch.arange(100) < right, predicted, (predicted + 1) % K)
+        found = DivideMix(first, nl.loss("ce"), rate=rate, second=second)
+        found.prepare(setup(inputs, labels))
+        found.begin_epoch(epoch)
+        assert found.mixing == bool((found.clean != 1).any())
+        return found.mixing
+
+    enough = round(100 * share)
+    assert [divided(right, 3) for right in (enough - 1, enough)] == [False, True]
+    assert not divided(100, 0)  # one epoch at least
+    assert [divided(0, epoch) for epoch in (9, 10)] == [False, True]
+    assert [longest_warmup(epochs) for epochs in (4, 100, 300)] == [10, 10, 30]
+
+
+def test_a_warm_up_that_has_ended_does_not_begin_again():
+    torch.manual_seed(0)
+    inputs = torch.randn(40, D)
+    first, second = networks()
+    data = setup(inputs, first(inputs).argmax(1))
+    found = DivideMix(first, nl.loss("ce"), rate=0.2, second=second)
+    found.prepare(data)
+    found.rate = 0.99
+    found.begin_epoch(1)
+    found.rate = 0.0  # the networks no longer predict enough
+    found.begin_epoch(2)
+    assert found.mixing
+    again = DivideMix(first, nl.loss("ce"), rate=0.2, second=second)
+    again.prepare(data)
+    again.load_state_dict(found.state_dict())
+    assert again.mixing
+
+
+@pytest.mark.parametrize(
+    ("warmup", "message"),
+    [
+        (1.5, "1.5, expected a whole number"),
+        (-1.0, r"-1.0, expected a number in \[0, inf\)"),
+        ("atuo", "auto"),
+    ],
+)
+def test_a_warm_up_that_cannot_be_is_refused(warmup, message):
+    with pytest.raises(InputError, match=message):
+        nl.method(f"dividemix(warmup={warmup})")
+    with pytest.raises(InputError, match=message):
+        DivideMix(networks()[0], nl.loss("ce"), rate=0.2, warmup=warmup)
 
 
 def test_the_weight_of_the_unlabeled_part_follows_the_noise_rate():

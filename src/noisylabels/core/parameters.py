@@ -37,7 +37,8 @@ def check_parameter(value: Any, default: Value, what: str, domain: Mapping[str, 
         value: a number, a truth value or a word.
         default: of the parameter; a number may stand in place of a word where the domain has limits.
         what: the parameter, for messages.
-        domain: keyword arguments of `check_between`, or "choices" of words.
+        domain: keyword arguments of `check_between`, "choices" of words, and "whole" where a number in place
+            of a word must be a whole one.
 
     Raises:
         InputError: another type, or a value outside the domain.
@@ -46,7 +47,7 @@ def check_parameter(value: Any, default: Value, what: str, domain: Mapping[str, 
     3.0
     """
     limits = dict(domain)
-    choices = limits.pop("choices", None)
+    choices, whole = limits.pop("choices", None), limits.pop("whole", isinstance(default, int))
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(default, bool) or isinstance(value, (bool, str)):
@@ -61,7 +62,7 @@ def check_parameter(value: Any, default: Value, what: str, domain: Mapping[str, 
     if isinstance(default, str) and not limits:
         raise InputError(f"{what} is {value!r}, expected a word")
     check_between(value, what, **limits)
-    if isinstance(default, int):
+    if whole:
         if value != int(value):
             raise InputError(f"{what} is {value!r}, expected a whole number")
         return int(value)
