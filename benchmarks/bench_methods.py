@@ -48,8 +48,8 @@ from noisylabels.training.update import Updater
 CPU = torch.device("cpu")
 VARIED = ["dividemix(warmup=10)", "dividemix(warmup=0)", "sop@cifar100"]
 EXPRESSIONS = [name for name in METHODS if name not in ("standard", "dividemix")] + VARIED
-"""The methods at their defaults; DivideMix in its warm-up alone, and without one; SOP+, which has two views of
-each example."""
+"""The methods at their defaults; DivideMix in its warm-up alone, and without one; SOP+, which has two
+views of each example."""
 
 
 @dataclass
