@@ -34,8 +34,26 @@ METHODS = (
     *("standard", "mixup", "elr", "coteaching", "coteaching_plus", "jocor", "early_stop", "t_revision"),
     *("volminnet", "elr_plus", "ssr", "dividemix"),
 )
-VARIED = ("dividemix", "dividemix(lambda_u=0)", "dividemix(lambda_u=75)", "dividemix(rate=oracle)")
-VARIED += ("dividemix(warmup=20)",)
+VARIED = {
+    "digits": (
+        *("dividemix", "dividemix(lambda_u=0)", "dividemix(lambda_u=75)", "dividemix(rate=oracle)"),
+        *("dividemix(warmup=10)", "dividemix(warmup=20)"),
+    ),
+    "features": (
+        *("elr", "elr(lambda_=10)", "early_stop", "early_stop(T1=2)", "dividemix", "dividemix(warmup=10)"),
+    ),
+}
+"""Data -> methods with several values of their parameters."""
+
+COLUMNS = {"digits": ("labeled", "lambda_u"), "features": ("memorized",)}
+"""Data -> columns of the history that stand beside the accuracy."""
+
+MEANING = {
+    "labeled": "the share of examples that kept their labels",
+    "lambda_u": "the weight of the unlabeled part",
+    "memorized": "the share of the noisy labels that are memorized",
+}
+
 INSIDE = ("standard", "elr_plus", "elr_plus(lambda_=0.3)", "dividemix")
 
 
@@ -95,26 +113,26 @@ def methods(name: str, grid: Grid) -> Table:
     )
 
 
-def varied(grid: Grid) -> Table:
-    """Return the accuracy of dividemix by its parameters, with the labels that it kept at the end."""
-    noises = noises_of(grid)
+def varied(name: str, grid: Grid) -> Table:
+    """Return the accuracy of methods by their parameters, with what they ended with."""
+    noises, columns = noises_of(grid), COLUMNS[name]
     rows: list[list[Cell]] = []
-    for method in VARIED:
+    for method in VARIED[name]:
         row: list[Cell] = [method]
         for noise in noises:
             row.append(number(grid.summary(method, "ce", noise)))
             last = grid.last.get((method, "ce", noise), [])
-            for column in ("labeled", "lambda_u"):
+            for column in columns:
                 row.append(f"{statistics.fmean(each[column] for each in last):.2g}" if last else None)
         rows.append(row)
+    meaning = " and ".join(MEANING[column] for column in columns)
     return Table(
-        "semi-varied",
-        f"dividemix by its parameters: {grid.title}",
-        ["parameters", *(head for noise in noises for head in (noise, "labeled", "lambda_u"))],
+        f"semi-varied-{name}",
+        f"Methods by their parameters: {grid.title}",
+        ["parameters", *(head for noise in noises for head in (noise, *columns))],
         rows,
         "Test accuracy of the last epoch, per cent, mean ± sample standard deviation, "
-        f"{seeds(grid)}; the share of examples that kept their labels and the weight of the unlabeled part "
-        "in the last epoch, means.",
+        f"{seeds(grid)}; {meaning} in the last epoch, means.",
     )
 
 
@@ -145,9 +163,10 @@ def tables(grids: Mapping[str, Grid]) -> Iterator[Table]:
     """Yield every table of the document."""
     for name, grid in grids.items():
         yield methods(name, grid)
-    yield varied(grids["digits"])
-    for name in ("digits", "features"):
-        if name in grids and grids[name].sums:
+    for name in VARIED:
+        yield varied(name, grids[name])
+    for name in VARIED:
+        if grids[name].sums:
             yield hybrids(name, grids[name])
 
 

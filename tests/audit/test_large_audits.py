@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisylabels as nl
-from noisylabels.audit import cross_validation, posterior, result, saved_probs, votes
+from noisylabels.audit import cross_validation, posterior, result, saved_probs, training_dynamics, votes
 from noisylabels.audit.cross_validation import cross_validate
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.core import large_arrays
@@ -28,6 +28,8 @@ def in_blocks(monkeypatch):
         monkeypatch.setattr(saved_probs, "_BLOCK_BYTES", 0)
         monkeypatch.setattr(saved_probs, "_LEAST_ROWS", 7)
         monkeypatch.setattr(result, "_ROWS_AT_ONCE", 11)
+        for module in (cross_validation, training_dynamics):
+            monkeypatch.setattr(module, "_ROWS", 13)
 
     return begin
 
@@ -83,14 +85,17 @@ def test_judges_in_blocks_agree_with_those_in_memory(monkeypatch):
     np.testing.assert_allclose(once, votes.neighbor_votes(X, given, K), atol=1e-7)
 
 
-def test_folds_are_added_one_at_a_time(monkeypatch):
+def test_folds_are_added_and_read_back_some_rows_at_a_time(monkeypatch, tmp_path):
     X, given, _ = problem()
     rows = feature_set(X, given, [f"class {k}" for k in range(K)])
     before = cross_validate(rows, folds=3, epochs=1)
+    monkeypatch.setattr(large_arrays, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(cross_validation, "_ROWS", 4)
-    after = cross_validate(rows, folds=3, epochs=1)
-    for name in ("probs", "seen", "margin", "loss", "agreement"):
-        np.testing.assert_array_equal(getattr(before, name), getattr(after, name), err_msg=name)
+    monkeypatch.setattr(training_dynamics, "_ROWS", 4)
+    for _ in range(2):  # trained, and read from the folder
+        after = cross_validate(rows, folds=3, epochs=1, folder=tmp_path)
+        for name in ("probs", "seen", "margin", "loss", "agreement", "features"):
+            np.testing.assert_array_equal(getattr(before, name), getattr(after, name), err_msg=name)
 
 
 def test_probabilities_that_are_computed_read_as_an_array():

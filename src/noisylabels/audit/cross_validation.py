@@ -480,11 +480,11 @@ class _Job:
                 )
 
     def _keep(self, folder: Path, fold: int, part: dict[str, np.ndarray]) -> None:
-        from safetensors.numpy import save
+        from safetensors.numpy import save_file
 
         arrays = {name: np.ascontiguousarray(array) for name, array in part.items()}
         with atomic_replace(folder / f"fold-{fold}.safetensors") as temporary:
-            temporary.write_bytes(save(arrays, {"digest": _digest(arrays)}))
+            save_file(arrays, temporary, {"digest": _digest(arrays)})
 
     def _kept(self, folder: Path | None, fold: int) -> dict[str, np.ndarray] | None:
         """Return the stored results of a fold; None if it has not been trained."""
@@ -496,14 +496,14 @@ class _Job:
             check_regular(path)
             with safe_open(path, "np") as file:
                 names = file.keys()  # no mapping
-                part: dict[str, np.ndarray] = {name: file.get_tensor(name) for name in names}
+                part = {name: _read(file, name) for name in names}
                 digest = (file.metadata() or {}).get("digest")
             held, trained = np.flatnonzero(self.fold == fold), np.flatnonzero(self.fold != fold)
             h, t, K = len(held), len(trained), self.data.num_classes
             shapes = {"probs": (h, K), "seen": (t, K), "dynamics": (3, t), "seconds": (1,)}
             fits = digest in (None, _digest(part))  # folds of earlier versions have none
             fits &= all(part[name].shape == shape for name, shape in shapes.items())
-            fits &= all(bool(np.isfinite(part[name]).all()) for name in shapes)
+            fits &= all(_finite(part[name]) for name in shapes)
             fits &= np.array_equal(part["held"], held) and np.array_equal(part["trained"], trained)
         except (SafetensorError, OSError, KeyError, ValueError, TypeError):
             fits = False
@@ -511,6 +511,25 @@ class _Job:
             raise CorruptedFile(f"{path} is damaged; remove it to train its fold again")
         self.reporter.note(f"fold {fold + 1} of {self.folds} is already trained")
         return part
+
+
+def _read(file: Any, name: str) -> np.ndarray:
+    """Return an array of a safetensors file, a large one read some rows at a time."""
+    stored = file.get_slice(name)
+    shape = stored.get_shape()
+    if shape[0] <= _ROWS:
+        return np.asarray(file.get_tensor(name))
+    first = stored[:_ROWS]
+    array = large_array(shape, first.dtype)
+    array[:_ROWS] = first
+    for start in range(_ROWS, shape[0], _ROWS):
+        end = min(start + _ROWS, shape[0])
+        array[start:end] = stored[start:end]
+    return array
+
+
+def _finite(array: np.ndarray) -> bool:
+    return all(bool(np.isfinite(array[start : start + _ROWS]).all()) for start in range(0, len(array), _ROWS))
 
 
 def _digest(part: Mapping[str, np.ndarray]) -> str:

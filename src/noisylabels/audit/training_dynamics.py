@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import TypedDict
 
+from noisylabels.core.large_arrays import large_array
 from noisylabels.core.schema import Count, checked
 from noisylabels.experiment.reporter import Reporter
 from noisylabels.training.callbacks import Callback, StepResult, Stop
 from noisylabels.training.history import History
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from noisylabels.data.loader import Batches
@@ -27,6 +29,9 @@ PATIENCE, PATIENT_STEPS = 4, 80
 """Epochs, and steps, without an improvement of the held-out accuracy after which a fold stops."""
 
 
+_ROWS = 1 << 14  # of probabilities that are read at once
+
+
 class _Mean(TypedDict):
     sum: Any
     weights: float
@@ -37,7 +42,7 @@ class _Kept(TypedDict):
     dynamics: Any
     now: Any
     seen: _Mean
-    probs: _Mean | None
+    probs: _Mean
     epochs: Count
     since_best: Count
     done: Count
@@ -56,7 +61,7 @@ class EpochMean:
     >>> mean.add(0.5, torch.tensor([1.0]))
     >>> mean.add(0.5, torch.tensor([0.0]))
     >>> mean.mean()
-    tensor([0.5000])
+    array([0.5], dtype=float32)
     """
 
     def __init__(self, zero: Tensor) -> None:
@@ -70,12 +75,18 @@ class EpochMean:
             self.weights *= shrink
             self.best = accuracy
         weight = (accuracy / self.best) ** POWER
-        self.sum += weight * value
+        self.sum.add_(value, alpha=weight)
         self.weights += weight
 
-    def mean(self) -> Tensor:
-        """Return the weighted mean."""
-        return self.sum / self.weights
+    def mean(self, rows: Tensor | None = None) -> np.ndarray:
+        """Return the weighted mean, of some rows alone if positions (M,) are given."""
+        count = len(self.sum) if rows is None else len(rows)
+        made = large_array((count, *self.sum.shape[1:]), np.float32)
+        for start in range(0, count, _ROWS):
+            some = slice(start, start + _ROWS)
+            part = self.sum[some] if rows is None else self.sum[rows[some].to(self.sum.device)]
+            made[some] = (part / self.weights).cpu().numpy()
+        return made
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sum and its weights, for a checkpoint."""
@@ -83,7 +94,7 @@ class EpochMean:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.sum = state["sum"].to(self.sum.device)
+        self.sum.copy_(state["sum"])
         self.weights, self.best = state["weights"], state["best"]
 
 
@@ -120,9 +131,10 @@ class TrainingDynamics(Callback):
         self.half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
         (n, K), device = counts, held.device
         self.dynamics = torch.zeros(3, n, device=device)
-        self.now = torch.zeros(n, K, device=device)  # predictions of the current epoch
-        self.seen = EpochMean(torch.zeros(n, K, device=device))
-        self.probs: EpochMean | None = None
+        self.now = _zeros((n, K), device)  # predictions of the current epoch
+        self.seen = EpochMean(_zeros((n, K), device))
+        self.held_now = _zeros((held.num_examples, K), device)
+        self.probs = EpochMean(_zeros((held.num_examples, K), device))
         self.epochs = self.since_best = 0
         self.done = 0  # steps of the current epoch
         self.steps = 1  # per epoch
@@ -154,19 +166,23 @@ class TrainingDynamics(Callback):
         from noisylabels.training.loop import TrainingDiverged
 
         half, device = self.half, self.held.device.type
+        finite = torch.ones((), dtype=torch.bool, device=device)
+        right, done = torch.zeros((), dtype=torch.int64, device=device), 0
         self.model.eval()
         with torch.no_grad(), torch.autocast(device, dtype=half, enabled=half is not None):
-            each = [(self.model(batch.inputs).float().softmax(1), batch.target) for batch in self.held]
-        p, given = (torch.cat(part) for part in zip(*each, strict=True))
-        if not bool(p.isfinite().all()):  # no later step would detect that the last one diverged
+            for batch in self.held:
+                p = self.model(batch.inputs).float().softmax(1)
+                finite &= p.isfinite().all()
+                right += (p.argmax(1) == batch.target).sum()
+                self.held_now[done : done + len(p)] = p
+                done += len(p)
+        if not bool(finite):  # no later step would detect that the last one diverged
             cause = "the logits of the held-out fold were not finite; lower lr or set clip"
             raise TrainingDiverged(row["epoch"], self.steps, cause, History([row]))
-        accuracy = (float((p.argmax(1) == given).sum()) + 1) / (len(p) + 1)  # never 0
+        accuracy = (int(right) + 1) / (done + 1)  # never 0
         self.epochs, self.done = row["epoch"], 0
         self.since_best = 0 if accuracy > self.seen.best else self.since_best + 1
-        if self.probs is None:
-            self.probs = EpochMean(torch.zeros_like(p))
-        self.probs.add(accuracy, p)
+        self.probs.add(accuracy, self.held_now)
         self.seen.add(accuracy, self.now)
         self.reporter.epoch(row | {"epoch": self.before + row["epoch"]})
 
@@ -185,7 +201,7 @@ class TrainingDynamics(Callback):
             "dynamics": self.dynamics,
             "now": self.now,
             "seen": self.seen.state_dict(),
-            "probs": None if self.probs is None else self.probs.state_dict(),
+            "probs": self.probs.state_dict(),
             "epochs": self.epochs,
             "done": self.done,
             "since_best": self.since_best,
@@ -198,14 +214,13 @@ class TrainingDynamics(Callback):
         from noisylabels.training.checkpoint import check_same
 
         checked(state, _Kept, "the training dynamics of the checkpoint")
-        mine = {"dynamics": self.dynamics, "now": self.now, "seen": self.seen.sum}
-        check_same({"dynamics": state["dynamics"], "now": state["now"], "seen": state["seen"]["sum"]}, mine)
-        device = self.held.device
-        self.dynamics, self.now = state["dynamics"].to(device), state["now"].to(device)
+        mine = {"dynamics": self.dynamics, "now": self.now, "seen": self.seen.sum, "probs": self.probs.sum}
+        theirs = {name: state[name] for name in ("dynamics", "now")}
+        check_same(theirs | {name: state[name]["sum"] for name in ("seen", "probs")}, mine)
+        self.dynamics.copy_(state["dynamics"])
+        self.now.copy_(state["now"])
         self.seen.load_state_dict(state["seen"])
-        if (probs := state["probs"]) is not None:
-            self.probs = EpochMean(probs["sum"].to(device))
-            self.probs.load_state_dict(probs)
+        self.probs.load_state_dict(state["probs"])
         self.epochs, self.since_best, self.steps = state["epochs"], state["since_best"], state["steps"]
         self.done = state["done"]
         self.earlier_seconds, self.began = state["seconds"], time.perf_counter()
@@ -214,12 +229,21 @@ class TrainingDynamics(Callback):
 
     def result(self, trained: Tensor) -> dict[str, np.ndarray]:
         """Return the means: `probs` of held-out examples, `seen` and `dynamics` of trained ones."""
-        assert self.probs is not None  # there was an epoch
         return {
-            "probs": self.probs.mean().cpu().numpy(),
-            "seen": self.seen.mean().cpu()[trained].numpy(),
+            "probs": self.probs.mean(),
+            "seen": self.seen.mean(trained),
             "dynamics": (self.dynamics.cpu()[:, trained] / self.epochs).numpy(),
         }
+
+
+def _zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return zeros on a device, on a CPU in a `large_array`."""
+    import torch
+
+    if device.type != "cpu":
+        return torch.zeros(shape, device=device)
+    made = torch.from_numpy(large_array(shape, np.float32))
+    return made.zero_()
 
 
 def features_of(model: nn.Module, batches: Batches) -> np.ndarray | None:
@@ -232,11 +256,21 @@ def features_of(model: nn.Module, batches: Batches) -> np.ndarray | None:
         return None
     caught: list[torch.Tensor] = []
     hook = layers[-1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].float().cpu()))
+    features, done = None, 0
     try:
         with torch.no_grad():
             for batch in batches:
                 model(batch.inputs)
+                if not caught:  # a layer that is not used
+                    return None
+                part = torch.cat(caught).numpy()
+                caught.clear()
+                if part.ndim != 2 or len(part) != len(batch.target):
+                    return None
+                if features is None:
+                    features = large_array((batches.num_examples, part.shape[1]), np.float32)
+                features[done : done + len(part)] = part
+                done += len(part)
     finally:
         hook.remove()
-    features = torch.cat(caught)
-    return features.numpy() if features.ndim == 2 and len(features) == len(batches.inputs) else None
+    return features

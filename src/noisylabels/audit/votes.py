@@ -14,6 +14,7 @@ the unit of the penalty. No label enters there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,8 @@ def ridge_probs(features: object, labels: object, num_classes: int, *, dtype: An
     [0, 0, 0, 1, 1, 1]
     """
     X, given = checked_features(features, labels, num_classes)
-    smoother = _Smoother(_unit(X - X.mean(axis=0)), given, num_classes)
-    n = len(X)
+    n, center = len(X), X.mean(axis=0)
+    smoother = _Smoother(_by_rows(lambda rows: _unit(X[rows] - center), X.shape), given, num_classes)
     some = np.arange(n) if n <= _TRIED else np.argsort(uniforms(n, 0, "penalty"))[:_TRIED]
     best, fitted = np.inf, None
     for strength in STRENGTHS:
@@ -182,19 +183,21 @@ class _Smoother:
     The intercept is not penalized. The rows are centered here, or the closed form would not be exact.
 
     Args:
-        points: (N, D) floats.
+        points: (N, D) floats; they are centered in place.
         labels: (N,) int64 in [0, K), whose one-hot codes are the targets.
         num_classes: K.
     """
 
     def __init__(self, points: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
         n, dimensions = points.shape
-        points = points - points.mean(axis=0)
+        points -= points.mean(axis=0)
         if n > dimensions:
             values, vectors = np.linalg.eigh(points.T @ points)
             kept = values > 1e-6 * values[-1]
             values, vectors = values[kept], vectors[:, kept]
-            self.left = (points @ vectors) / np.sqrt(values)
+            roots = np.sqrt(values)
+            shape = (n, len(values))
+            self.left = _by_rows(lambda rows: (points[rows] @ vectors) / roots, shape, points.dtype)
         else:
             values, vectors = np.linalg.eigh(points @ points.T)
             kept = values > 1e-6 * values[-1]
@@ -226,7 +229,7 @@ class _Smoother:
 
 def checked_features(features: object, labels: object, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return checked features (N, D) as float32 and labels (N,) as int64."""
-    X = numbers(features, "features", "(N, D)").astype(np.float32)
+    X = numbers(features, "features", "(N, D)", np.float32)
     given = check_labels(labels, num_classes)
     if X.ndim != 2 or len(X) != len(given) or len(X) < 2:
         raise InputError(
@@ -243,12 +246,28 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _compressed(X: np.ndarray) -> np.ndarray:
     """Return the scaled principal components of the rows, at most `COMPONENTS`, as rows of length 1."""
-    centered = X - X.mean(axis=0)
-    values, vectors = np.linalg.eigh(centered.T @ centered / len(X))
+    n, center = len(X), X.mean(axis=0)
+    gram = np.zeros((X.shape[1], X.shape[1]), X.dtype)
+    for start in range(0, n, _ROWS):
+        centered = X[start : start + _ROWS] - center
+        gram += centered.T @ centered
+    values, vectors = np.linalg.eigh(gram / n)
     first = slice(max(0, len(values) - COMPONENTS), None)
     values, vectors = values[first], vectors[:, first]
     kept = values > 1e-9 * values[-1]
-    return _unit((centered @ vectors[:, kept]) * values[kept] ** POWER)
+    axes, scale = vectors[:, kept], values[kept] ** POWER
+    return _by_rows(lambda rows: _unit((X[rows] - center) @ axes * scale), (n, len(scale)))
+
+
+def _by_rows(
+    part: Callable[[slice], np.ndarray], shape: tuple[int, ...], dtype: Any = np.float32
+) -> np.ndarray:
+    """Return a `large_array` that is computed some rows at a time."""
+    made = large_array(shape, dtype)
+    for start in range(0, shape[0], _ROWS):
+        rows = slice(start, start + _ROWS)
+        made[rows] = part(rows)
+    return made
 
 
 def _log_softmax(scores: np.ndarray, scale: float, offsets: np.ndarray) -> np.ndarray:

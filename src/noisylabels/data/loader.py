@@ -168,6 +168,11 @@ class Batches:
     def __len__(self) -> int:
         return len(self._ends)
 
+    @property
+    def num_examples(self) -> int:
+        """The examples of an epoch."""
+        return self._ends[-1]
+
     def __iter__(self) -> Iterator[Batch]:
         """Iterate over epoch 0, for evaluation, which neither shuffles nor augments."""
         return self.epoch(0)
