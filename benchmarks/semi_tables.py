@@ -34,6 +34,9 @@ METHODS = (
     *("standard", "mixup", "elr", "coteaching", "coteaching_plus", "jocor", "early_stop", "t_revision"),
     *("volminnet", "elr_plus", "ssr", "dividemix"),
 )
+DEFAULT = "-default"
+"""Ends the names of studies of the default of `noisylabels train`."""
+
 VARIED = {
     "digits": (
         *("dividemix", "dividemix(lambda_u=0)", "dividemix(lambda_u=75)", "dividemix(rate=oracle)"),
@@ -68,7 +71,7 @@ class Options:
 
 
 def read(results: Path) -> dict[str, Grid]:
-    """Return the runs of each data set at equal steps, and those at equal seconds, as NAME-seconds."""
+    """Return the runs by name: at equal steps, at equal seconds, and of the default of `train`."""
 
     def grid(data: str, *studies: str) -> Grid:
         files = [results / study / "runs.parquet" for study in studies]
@@ -76,6 +79,7 @@ def read(results: Path) -> dict[str, Grid]:
 
     grids = {data: grid(data, f"semi-{data}", f"semi-hybrids-{data}") for data in EXAMPLES}
     grids |= {f"{data}-seconds": grid(data, f"semi-{data}-seconds") for data in EXAMPLES}
+    grids |= {f"{data}{DEFAULT}": grid(data, f"semi-{data}{DEFAULT}") for data in EXAMPLES}
     return {name: found for name, found in grids.items() if found.accuracy}
 
 
@@ -90,10 +94,21 @@ def seeds(grid: Grid) -> str:
     return f"n = {min(counts)}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}"
 
 
-def methods(name: str, grid: Grid) -> Table:
-    """Return the accuracy of each method with cross entropy, by noise, with its epochs and seconds."""
+def methods(name: str, grid: Grid, default: Grid | None = None) -> Table:
+    """Return the accuracy of each method with cross entropy, by noise, with its epochs and seconds.
+
+    Args:
+        name: of the runs.
+        grid: the runs.
+        default: those of the default of `train` on the same data.
+    """
     noises = noises_of(grid)
     rows: list[list[Cell]] = []
+    if default is not None:
+        keys = [("standard", "auto", noise) for noise in noises]
+        lasted = {int(last["epoch"]) for key in keys for last in default.last.get(key, [])}
+        cells = [number(default.summary(*key)) for key in keys]
+        rows.append(["default of `train`", *cells, ", ".join(map(str, sorted(lasted))), None])
     for method in METHODS:
         if method not in grid.epochs:
             continue
@@ -109,7 +124,8 @@ def methods(name: str, grid: Grid) -> Table:
         rows,
         "Test accuracy of the last epoch, per cent, mean ± sample standard deviation, "
         f"{seeds(grid)} ({grid.machine}, 1 thread). Noise rates, per cent: {rates}. Seconds: of training, "
-        "median of the runs, on a machine that was shared.",
+        "median of the runs, on a machine that was shared."
+        + ("" if default is None else " The default: model, loss and settings chosen by cross-validation."),
     )
 
 
@@ -162,7 +178,8 @@ def hybrids(name: str, grid: Grid) -> Table:
 def tables(grids: Mapping[str, Grid]) -> Iterator[Table]:
     """Yield every table of the document."""
     for name, grid in grids.items():
-        yield methods(name, grid)
+        if not name.endswith(DEFAULT):
+            yield methods(name, grid, grids.get(name + DEFAULT))
     for name in VARIED:
         yield varied(name, grids[name])
     for name in VARIED:

@@ -49,6 +49,19 @@ def test_a_model_of_the_true_class_beats_one_of_the_given_label_only_with_its_no
     assert likelihood(worse, noisy.given)[0] > costs[0] + 0.01
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_chance_that_a_noise_model_fits_does_not_count(seed):
+    """Of 1,000 rows with 80 % noise, uninformative probabilities explain less than those of 60 % accuracy."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, 10, 1000)
+    given = nl.corrupt(true, "symmetric:0.8", num_classes=10, seed=seed).given
+    predicted = np.where(rng.random(1000) < 0.6, true, rng.integers(0, 10, 1000))
+    informed = 0.03 + 0.7 * np.eye(10)[predicted]
+    uninformed = rng.dirichlet(np.full(10, 0.3), 1000)
+    costs = [likelihood(each, given)[0] for each in (informed, uninformed)]
+    assert costs[0] < costs[1]
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_asymmetric_noise_on_wide_tables_is_not_learned(seed):
     """Cross entropy predicts the noisy labels better, and the true ones worse."""

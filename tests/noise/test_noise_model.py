@@ -53,7 +53,7 @@ def test_the_posterior_is_bayes_rule() -> None:
     draw = np.random.default_rng(2)
     p, given = draw.dirichlet(np.ones(3), 40), draw.integers(0, 3, 40)
     T = draw.dirichlet(np.ones(3), 3)
-    model = NoiseModel(0.0, 1.75, T)
+    model = NoiseModel(0.0, 0.0, 1.75, T)
     probs = CheckedProbs(p, "probs")
     whole, wrong = model.whole(probs, given), model.wrong(probs, given)
     for i in range(40):
@@ -82,7 +82,7 @@ def test_the_cost_is_the_likelihood_and_the_power_the_best(
     for power in POWERS:
         monkeypatch.setattr(noise_model, "POWERS", (power, 1.5) if power != 1.5 else (1.5,))
         walked = models(given, p)
-        costs[power] = walked._fit(power, getattr(noise_model, f"_{name}")).cost
+        costs[power] = walked._fit(power, getattr(noise_model, f"_{name}"), 1).cost
     assert model.power == min(costs, key=costs.__getitem__)
 
 
@@ -100,10 +100,12 @@ def test_known_transition_matrices_are_found(T: np.ndarray, name: str) -> None:
         (given != true).mean(), abs=0.02
     )
     # the simplest model that fits is kept; the others hold it, and cost no more
-    assert fitted.simplest is model
+    assert fitted.simplest is fitted.most_predictive is model
     order = [fitted.overall, fitted.per_class, fitted.per_pair]
     assert [rates_in(each.transition) for each in order] == [1, K, K * (K - 1)]
     costs = [each.cost for each in order]
+    more = [len(given) * (each.expected_cost - each.cost) for each in order]
+    assert more == pytest.approx([2, 1 + K, 1 + K * (K - 1)])  # the power, and the rates
     assert costs[0] >= costs[1] - 1e-3 >= costs[2] - 2e-3
 
 

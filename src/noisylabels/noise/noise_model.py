@@ -33,11 +33,14 @@ class NoiseModel:
 
     Args:
         cost: the negative log likelihood of the given labels, per example.
+        expected_cost: the same expected for other examples, by Akaike's criterion: the cost, which a model of
+            more parameters lowers by fitting chance, plus the number of parameters per example.
         power: the exponent of the probabilities, which calibrates them.
         transition: (K, K) float64, T[true, given], rows sum to 1.
     """
 
     cost: float
+    expected_cost: float
     power: float
     transition: np.ndarray
 
@@ -100,17 +103,18 @@ class NoiseModels:
     @cached_property
     def per_pair(self) -> NoiseModel:
         """The model with a noise rate for each pair of classes."""
-        return self._best(_per_pair)
+        K = self._p.shape[1]
+        return self._best(_per_pair, K * (K - 1))
 
     @cached_property
     def per_class(self) -> NoiseModel:
         """The model with a noise rate for each class; the other labels of a class are equally likely."""
-        return self._best(_per_class)
+        return self._best(_per_class, self._p.shape[1])
 
     @cached_property
     def overall(self) -> NoiseModel:
         """The model with one noise rate."""
-        return self._best(_overall)
+        return self._best(_overall, 1)
 
     @property
     def simplest(self) -> NoiseModel:
@@ -128,13 +132,21 @@ class NoiseModels:
             found = other
         return found
 
-    def _best(self, tied: _Tied) -> NoiseModel:
+    @property
+    def most_predictive(self) -> NoiseModel:
+        """The one of the three with the lowest `expected_cost`, by which sets of probabilities compare.
+
+        Source: Akaike, 1974, "A new look at the statistical model identification".
+        """
+        return min((self.overall, self.per_class, self.per_pair), key=lambda each: each.expected_cost)
+
+    def _best(self, tied: _Tied, rates: int) -> NoiseModel:
         """Return the fit of the best power: the likelihood has one maximum, which is walked to."""
         fits: dict[int, NoiseModel] = {}
 
         def fit(place: int) -> NoiseModel:
             if place not in fits:
-                fits[place] = self._fit(self._powers[place], tied)
+                fits[place] = self._fit(self._powers[place], tied, rates)
             return fits[place]
 
         place = len(self._powers) // 2
@@ -143,7 +155,7 @@ class NoiseModels:
                 place += step
         return fit(place)
 
-    def _fit(self, power: float, tied: _Tied) -> NoiseModel:
+    def _fit(self, power: float, tied: _Tied, rates: int) -> NoiseModel:
         y, K = self._given, self._p.shape[1]
         present, starts = np.unique(y, return_index=True)
         tempered = _tempered(self._p, power)
@@ -154,7 +166,8 @@ class NoiseModels:
             counts = np.full((K, K), PRIOR / K)
             counts[:, present] += np.add.reduceat(joint, starts, axis=0).T
             T = tied(counts)
-        return NoiseModel(-float(np.log((tempered * T.T[y]).sum(axis=1)).mean()), power, T)
+        cost = -float(np.log((tempered * T.T[y]).sum(axis=1)).mean())
+        return NoiseModel(cost, cost + (rates + 1) / len(y), power, T)
 
 
 def _per_pair(counts: np.ndarray) -> np.ndarray:
