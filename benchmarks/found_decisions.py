@@ -81,13 +81,35 @@ def _photographs(known: Evidence) -> str:
 
 
 def _features(known: Evidence) -> str:
-    benchmark = known.benchmark("calibration")
-    found = {
-        name: [row["accuracy"] for row in benchmark["rows"] if row["labels"] == name]
-        for name in ("aggre", "worse")
+    runs = {
+        "": (known.study("semi-features-default", "the default"), "auto"),
+        ", a network ": (known.study("semi-features"), "ce"),
+        ", the same by ssr ": (known.study("semi-features"), "ce by ssr"),
     }
-    said = ", ".join(f"`{name}` {percent(values)}" for name, values in found.items())
-    return f"{benchmark['images']:,} photographs: {said} (n = {len(found['worse'])})"
+    said = []
+    for noise, word in (("symmetric:0.5@exact", "symmetric 0.5"), ("human:", "`worse`")):
+        parts = []
+        for text, (results, loss) in runs.items():
+            (name,) = (each for each in results.noises if each.startswith(noise))
+            values = [*results.values(accuracy, loss, name).values()]
+            parts.append(f"{text}{percent(values)}")
+        said.append(f"{word} {''.join(parts)}")
+    return f"{'; '.join(said)} (n = {len(values)})"
+
+
+def _ssr(known: Evidence) -> str:
+    said = []
+    for noise in ("symmetric:0.8@exact", "asymmetric:0.4@cifar10"):
+        ssr, default = (
+            [*known.study(name, model).values(accuracy, loss, noise).values()]
+            for name, model, loss in (
+                ("semi-features", "mlp", "ce by ssr"),
+                ("semi-features-default", "the default", "auto"),
+            )
+        )
+        word = noise.partition("@")[0].replace(":", " ")
+        said.append(f"{word} {percent(ssr)}, the default of `train` {percent(default)}")
+    return f"{'; '.join(said)} (n = {len(ssr)})"
 
 
 def _from_pixels(known: Evidence) -> str:
@@ -157,8 +179,14 @@ def decisions(runs: Runs) -> str:
         (
             "features, numbers",
             "`noisylabels train --data features.npz`: it compares linear models and networks",
-            "[human annotations](measured-features.md#are-the-probabilities-right)",
+            "[features of 5,000 photographs](measured-semi-supervised.md)",
             _features(known),
+        ),
+        (
+            "features, with 80 % symmetric noise or confused classes",
+            "`--method ssr` with a network, [set up so](measured-semi-supervised.md#how-it-was-measured)",
+            "[features of 5,000 photographs](measured-semi-supervised.md)",
+            _ssr(known),
         ),
         (
             "a table, in Python",
