@@ -31,7 +31,7 @@ EXPRESSIONS = {
     "mixup": ["mixup"],
     "relabel": ["relabel", "relabel(how=relabel)", "relabel(how=reweigh)"],
     "elr_plus": ["elr_plus(lambda_ramp=0.5)"],
-    "dividemix": ["dividemix(rate=0.4,warmup=1,ramp=1)", "dividemix(rate=0.9)"],
+    "dividemix": ["dividemix(rate=0.4,warmup=1,ramp=1)", "dividemix(rate=0.6)"],
     "ssr": ["ssr(k=5)"],
     "knn": ["knn(smallest=3,largest=7)"],
 }

@@ -18,6 +18,7 @@ from noisylabels.methods.dividemix import (
     DivideMix,
     co_guess,
     co_refine,
+    has_learned,
     longest_warmup,
     mixmatch,
     prior_penalty,
@@ -165,28 +166,67 @@ def test_a_network_is_divided_by_its_own_losses_before_an_epoch():
         assert (clean[~used] == 0).all()
 
 
-@pytest.mark.parametrize("rate", [0.3, 0.5])
-def test_a_warm_up_ends_once_as_many_labels_are_predicted_as_can_be_right(rate):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_the_networks_predict_is_that_of_the_examples_with_weight(weighted):
     torch.manual_seed(0)
-    inputs = torch.randn(100, D)
+    inputs, weights = torch.randn(60, D), (torch.arange(60) % 3 > 0).float()
+    nets = networks()
+    nets[1].load_state_dict({name: each.roll(1, 0) for name, each in nets[0].state_dict().items()})
+    labels = torch.where(torch.arange(60) < 45, nets[0](inputs).argmax(1), nets[1](inputs).argmax(1))
+    found = DivideMix(nets[0], nl.loss("ce"), rate=0.3, second=nets[1])
+    found.prepare(setup(inputs, labels))
+    found.weights = weights if weighted else None
+    positions, given, losses, shares = found._evaluated()
+    kept = weights > 0 if weighted else torch.ones(60, dtype=torch.bool)
+    assert sorted(positions.tolist()) == torch.arange(60)[kept].tolist()
+    assert given.tolist() == labels[positions].tolist()
+    for net, each, share in zip(nets, losses, shares, strict=True):
+        right = (net(inputs).argmax(1) == labels)[kept]
+        assert share == pytest.approx(float(right.double().mean()))
+        expected = nn.functional.cross_entropy(net(inputs), labels, reduction="none")[positions]
+        torch.testing.assert_close(each, expected)
+    assert shares[0] != shares[1]
+
+
+@pytest.mark.parametrize(
+    ("shares", "epoch", "divided"),
+    [
+        ((0.59, 0.61), 3, False),  # 0.3 + 0.8 * 0.4 = 0.62
+        ((0.61, 0.99), 3, False),
+        ((0.63, 0.63), 3, True),
+        ((0.99, 0.99), 0, False),  # one epoch at least
+        ((0.0, 0.0), 9, False),
+        ((0.0, 0.0), 10, True),
+    ],
+)
+def test_a_warm_up_ends_once_each_network_has_learned(shares, epoch, divided):
     first, second = networks()
-    second.load_state_dict(first.state_dict())
-    predicted = first(inputs).argmax(1)
-    share = 0.8 * (1 - rate)
+    found = DivideMix(first, nl.loss("ce"), rate=0.3, second=second)
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3, 3, 3])
+    found.prepare(setup(torch.randn(10, D), labels))
+    losses = torch.rand(10)
+    found._evaluated = lambda: (torch.arange(10), labels, [losses, losses], list(shares))
+    found.begin_epoch(epoch)
+    assert found.mixing == divided == bool((found.clean != 1).any())
 
-    def divided(right: int, epoch: int) -> bool:
-        """Return whether the examples are divided where each network predicts this many labels of 100."""
-        labels = torch.where(torch.arange(100) < right, predicted, (predicted + 1) % K)
-        found = DivideMix(first, nl.loss("ce"), rate=rate, second=second)
-        found.prepare(setup(inputs, labels))
-        found.begin_epoch(epoch)
-        assert found.mixing == bool((found.clean != 1).any())
-        return found.mixing
 
-    enough = round(100 * share)
-    assert [divided(right, 3) for right in (enough - 1, enough)] == [False, True]
-    assert not divided(100, 0)  # one epoch at least
-    assert [divided(0, epoch) for epoch in (9, 10)] == [False, True]
+@pytest.mark.parametrize(
+    ("predicted", "rate", "chance", "learned"),
+    [
+        (0.419, 0.5, 0.1, False),
+        (0.421, 0.5, 0.1, True),
+        (0.55, 0.4, 0.5, False),  # two classes, one prediction for all
+        (0.59, 0.4, 0.5, True),
+        (0.7, 0.2, 0.7, False),  # a class of 70 %, predicted for all
+        (0.12, 0.9, 0.1, False),
+        (0.9, 0.95, 0.1, False),  # nothing to learn from
+    ],
+)
+def test_a_network_that_predicts_by_chance_has_not_learned(predicted, rate, chance, learned):
+    assert has_learned(predicted, rate, chance) == learned
+
+
+def test_the_longest_warm_up_is_a_tenth():
     assert [longest_warmup(epochs) for epochs in (4, 100, 300)] == [10, 10, 30]
 
 
@@ -197,10 +237,8 @@ def test_a_warm_up_that_has_ended_does_not_begin_again():
     data = setup(inputs, first(inputs).argmax(1))
     found = DivideMix(first, nl.loss("ce"), rate=0.2, second=second)
     found.prepare(data)
-    found.rate = 0.99
-    found.begin_epoch(1)
-    found.rate = 0.0  # the networks no longer predict enough
-    found.begin_epoch(2)
+    found.begin_epoch(10)
+    found.begin_epoch(2)  # the second network predicts too few
     assert found.mixing
     again = DivideMix(first, nl.loss("ce"), rate=0.2, second=second)
     again.prepare(data)

@@ -367,6 +367,7 @@ class _Job:
                 if checkpoints is not None:
                     remove_tree(checkpoints)
                 combined.add(part)
+                part = None  # before the next one is made
         found = self._found(combined)
         return self._with_votes(found) if self.embedded else found
 
@@ -517,7 +518,7 @@ def _read(file: Any, name: str) -> np.ndarray:
     """Return an array of a safetensors file, a large one read some rows at a time."""
     stored = file.get_slice(name)
     shape = stored.get_shape()
-    if shape[0] <= _ROWS:
+    if not shape or shape[0] <= _ROWS:
         return np.asarray(file.get_tensor(name))
     first = stored[:_ROWS]
     array = large_array(shape, first.dtype)

@@ -165,11 +165,11 @@ class TrainingDynamics(Callback):
 
         from noisylabels.training.loop import TrainingDiverged
 
-        half, device = self.half, self.held.device.type
+        half, device = self.half, self.held.device
         finite = torch.ones((), dtype=torch.bool, device=device)
         right, done = torch.zeros((), dtype=torch.int64, device=device), 0
         self.model.eval()
-        with torch.no_grad(), torch.autocast(device, dtype=half, enabled=half is not None):
+        with torch.no_grad(), torch.autocast(device.type, dtype=half, enabled=half is not None):
             for batch in self.held:
                 p = self.model(batch.inputs).float().softmax(1)
                 finite &= p.isfinite().all()
@@ -242,8 +242,10 @@ def _zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
     if device.type != "cpu":
         return torch.zeros(shape, device=device)
-    made = torch.from_numpy(large_array(shape, np.float32))
-    return made.zero_()
+    made = large_array(shape, np.float32)
+    if not isinstance(made, np.memmap):  # a new file holds zeros
+        made[:] = 0
+    return torch.from_numpy(made)
 
 
 def features_of(model: nn.Module, batches: Batches) -> np.ndarray | None:

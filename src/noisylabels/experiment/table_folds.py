@@ -26,8 +26,8 @@ FOLDS, MOST = 5, 20_000
 """Folds of the cross-validation that selects a candidate, and the most rows that it uses."""
 
 ENOUGH = 3000
-"""Held-out rows from which no further fold is held out, since folds take time. So many tell candidates apart
-under noise between pairs of classes too, of which human noise has some; a thousand do not."""
+"""Held-out rows from which no further fold is held out, since folds take time. 3,000 rows also separate
+candidates under confusion between pairs of classes, such as human noise has; 1,000 do not."""
 
 POWERS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0)
 """Powers of a candidate's probabilities that are tried, see `HeldOut.power`."""

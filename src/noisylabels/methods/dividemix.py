@@ -22,7 +22,8 @@ NO_UNLABELED, FULL_UNLABELED = 0.2, 0.5
 authors set lambda_u to 0 at 20 % of symmetric noise on CIFAR-10, and to 25 at 50 %."""
 
 LEARNED = 0.8
-"""A warm-up ends once networks predict this share of the labels that are clean by the noise rate."""
+"""A warm-up ends once networks predict this share of the labels that are clean by the noise rate, beyond
+those that are predicted by chance."""
 
 _CODE = "Li et al. 2020, appendix and README of their code"
 
@@ -101,19 +102,23 @@ def unlabeled_share(rate: float) -> float:
     return min(1.0, max(0.0, (rate - NO_UNLABELED) / (FULL_UNLABELED - NO_UNLABELED)))
 
 
-def has_learned(predicted: float, rate: float) -> bool:
-    """Return whether networks predict enough of the given labels for their losses to tell these apart.
+def has_learned(predicted: float, rate: float, chance: float) -> bool:
+    """Return whether a network predicts enough of the given labels for its losses to tell these apart.
 
-    That many, ``0.8 (1 - rate)``, can be right; what networks learn beyond them are wrong labels as well.
+    A share of ``1 - rate`` can be right, and a network that predicts one class for all is right about a share
+    ``c``. In between, ``c + 0.8 (1 - rate - c)`` is enough: what networks learn later are wrong labels as
+    well. Labels of which no more than that are right cannot tell when.
 
     Args:
         predicted: share of the examples whose given label is predicted.
         rate: the noise rate.
+        chance: share of the most frequent label.
 
-    >>> has_learned(0.38, 0.5), has_learned(0.42, 0.5)
-    (False, True)
+    >>> has_learned(0.40, 0.5, 0.1), has_learned(0.43, 0.5, 0.1), has_learned(0.55, 0.4, 0.5)
+    (False, True, False)
     """
-    return predicted >= LEARNED * (1 - rate)
+    beyond = 1 - rate - chance
+    return beyond > 0 and predicted >= chance + LEARNED * beyond
 
 
 def longest_warmup(epochs: int) -> int:
@@ -141,8 +146,8 @@ class DivideMix(Method):
         rate: the noise rate, a number in [0, 1), by which lambda_u is scaled, see `unlabeled_share`; or a
             word of `methods.inputs.KINDS`. From 0.5 on lambda_u is used as it is.
         lambda_u: weight of the unlabeled part.
-        warmup: epochs of warm-up; "auto" ends it as soon as both networks predict as many of the given labels
-            as `has_learned` asks for, after one epoch or more, and `longest_warmup` epochs at most.
+        warmup: epochs of warm-up; "auto" ends it as soon as each network predicts as many of the given labels
+            as `has_learned` asks for, after one epoch or more, and `longest_warmup` epochs at most (ours).
         ramp: epochs after the warm-up over which lambda_u rises from 0.
         threshold: probability of being clean above which an example is labeled.
         temperature: below 1 targets are sharpened.
@@ -222,36 +227,42 @@ class DivideMix(Method):
 
     def begin_epoch(self, epoch: int) -> None:
         """Divide the examples, unless the warm-up goes on."""
-        own = self.warmup == AUTO
-        most = longest_warmup(self.setup.epochs) if own else int(self.warmup)
-        if epoch < most and not (own and epoch):
+        ends_itself = self.warmup == AUTO
+        most = longest_warmup(self.setup.epochs) if ends_itself else int(self.warmup)
+        if epoch < (1 if ends_itself else most):
             return
-        losses, predicted = self._losses()
-        if self.mixing or epoch >= most or has_learned(predicted, self.rate):
-            self.mixing = True
-            self.clean.copy_(self._divided_by(losses))
+        positions, labels, losses, predicted = self._evaluated()
+        if not self.mixing and epoch < most:
+            chance = float(labels.bincount().max()) / len(labels)
+            if not all(has_learned(share, self.rate, chance) for share in predicted):
+                return
+        self.mixing = True
+        self.clean.zero_()
+        for network, each in enumerate(losses):
+            self.clean[network, positions] = clean_probability(each).to(self.clean.dtype)
 
     @torch.no_grad()
-    def _losses(self) -> tuple[Tensor, float]:
-        """Return the cross entropies by each network, (2, n), and the share of labels that they predict."""
-        losses: list[list[Tensor]] = [[], []]
-        right: list[Tensor] = []
-        for batch in self.setup.evaluation_batches():
-            for network, kept in enumerate(losses):
-                logits = self.logits(batch.inputs, network=network)
-                kept.append(functional.cross_entropy(logits, batch.target, reduction="none"))
-                right.append(logits.argmax(1) == batch.target)
-        return torch.stack([torch.cat(each) for each in losses]), float(torch.cat(right).double().mean())
+    def _evaluated(self) -> tuple[Tensor, Tensor, list[Tensor], list[float]]:
+        """Return what the networks make of the examples that have weight.
 
-    def _divided_by(self, losses: Tensor) -> Tensor:
-        """Return the probabilities of being clean, (2, N): 0 for examples without weight."""
-        positions, found = self.setup.positions, torch.zeros_like(self.clean)
+        Returns:
+            Their positions and labels, (M,), their cross entropies by each network, (M,), and the share of
+            the labels that each network predicts.
+        """
+        losses: list[list[Tensor]] = [[], []]
+        right: list[list[Tensor]] = [[], []]
+        for batch in self.setup.evaluation_batches():
+            for network in (0, 1):
+                logits = self.logits(batch.inputs, network=network)
+                losses[network].append(functional.cross_entropy(logits, batch.target, reduction="none"))
+                right[network].append(logits.argmax(1) == batch.target)
+        positions = self.setup.positions
+        kept = torch.ones_like(positions, dtype=torch.bool)
         if self.weights is not None:
-            counts = self.weights.index_select(0, positions) > 0
-            losses, positions = losses[:, counts], positions[counts]
-        for network, each in enumerate(losses):
-            found[network, positions] = clean_probability(each).to(found.dtype)
-        return found
+            kept = self.weights.index_select(0, positions) > 0
+        positions = positions[kept]
+        shares = [float(torch.cat(each)[kept].double().mean()) for each in right]
+        return positions, self.setup.labels[positions], [torch.cat(each)[kept] for each in losses], shares
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of both networks' losses, and the first one's logits."""
