@@ -178,13 +178,13 @@ def decisions(runs: Runs) -> str:
         ),
         (
             "features, numbers",
-            "`noisylabels train --data features.npz`: it compares linear models and networks",
+            "`noisylabels train --data features.npz`: it chooses the loss and the penalty of a linear model",
             "[features of 5,000 photographs](measured-semi-supervised.md)",
             _features(known),
         ),
         (
             "features, with 80 % symmetric noise or confused classes",
-            "`--method ssr` with a network, [set up so](measured-semi-supervised.md#how-it-was-measured)",
+            "`--method ssr`, with [these settings](measured-semi-supervised.md#how-it-was-measured)",
             "[features of 5,000 photographs](measured-semi-supervised.md)",
             _ssr(known),
         ),
@@ -214,7 +214,7 @@ def decisions(runs: Runs) -> str:
         ),
         (
             "classes that are confused with each other",
-            "a method: `coteaching`, `elr` or `agreement` on images, `forward` on features",
+            "a method, on images `coteaching`, `elr` or `agreement`",
             "[Fashion-MNIST](measured-methods.md), asymmetric 0.4",
             accuracies(known.study("methods-fashion"), "asymmetric:0.4", clothes),
         ),
@@ -237,7 +237,7 @@ def decisions(runs: Runs) -> str:
             accuracies(known.study("weights-hundred"), "symmetric:0.4@exact", hundred),
         ),
         (
-            "80 % symmetric noise, small images",
+            "80 % symmetric noise, digits or the like",
             "`--method dividemix --loss gce`, with augmentation",
             "[digits](measured-semi-supervised.md)",
             accuracies(known.study("semi-hybrids-digits"), "symmetric:0.8@exact", unlabeled),

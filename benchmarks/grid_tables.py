@@ -202,8 +202,8 @@ def chosen_by_default(root: Path) -> Table:
         ["noise", "last epoch", "memorized", "loss"],
         rows,
         "Test accuracy of the last epoch, and the share of the noisy labels that it predicts, per cent, mean "
-        f"± sample standard deviation, n = {counts}. In all runs a cross-validation on the noisy labels "
-        f"chose the model `{model}`, trained for {epochs} epochs; the loss, and the runs that chose it.",
+        f"± sample standard deviation, n = {counts}. The model is `{model}`, trained for {epochs} epochs; a "
+        "cross-validation on the noisy labels chose its penalty and its loss, here with the number of runs.",
     )
 
 

@@ -125,7 +125,11 @@ def methods(name: str, grid: Grid, default: Grid | None = None) -> Table:
         "Test accuracy of the last epoch, per cent, mean ± sample standard deviation, "
         f"{seeds(grid)} ({grid.machine}, 1 thread). Noise rates, per cent: {rates}. Seconds: of training, "
         "median of the runs, on a machine that was shared."
-        + ("" if default is None else " The default: model, loss and settings chosen by cross-validation."),
+        + (
+            ""
+            if default is None
+            else " The default is a linear model whose loss and penalty a cross-validation chooses."
+        ),
     )
 
 

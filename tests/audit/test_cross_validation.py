@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
 from noisylabels.audit import training_dynamics
 from noisylabels.audit.assessment import assess
@@ -21,6 +22,7 @@ from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.interrupt import Interrupted
 from noisylabels.data.features import feature_set
 from noisylabels.data.images import image_set
+from noisylabels.data.loader import Batches
 from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.reporter import Silent
 from noisylabels.noise.noise_rate import NETWORK
@@ -322,7 +324,7 @@ def test_folds_of_another_audit_are_refused(tmp_path, change, words):
         cross_validate(images(), folder=tmp_path, **(FAST | change))
 
 
-@pytest.mark.parametrize("how", ["cut", "other", "a bit"])
+@pytest.mark.parametrize("how", ["cut", "other", "a bit", "a number"])
 def test_a_damaged_fold_is_named(tmp_path, how):
     cross_validate(images(), folder=tmp_path, **FAST)
     path = tmp_path / "fold-1.safetensors"
@@ -332,12 +334,34 @@ def test_a_damaged_fold_is_named(tmp_path, how):
         content = bytearray(path.read_bytes())
         content[-10] ^= 1
         path.write_bytes(content)
+    elif how == "a number":
+        save_file(load_file(path) | {"seconds": np.array(1.0)}, path)
     else:
         save_file({name: array[..., :3] for name, array in load_file(path).items()}, path)
     with pytest.raises(
         CorruptedFile, match=r"fold-1.safetensors is damaged; remove it to train its fold again"
     ):
         cross_validate(images(), folder=tmp_path, **FAST)
+
+
+def test_a_model_whose_last_layer_is_not_used_has_no_features():
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.other = nn.Linear(16, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.used(x.flatten(1))
+
+    data = images()
+    how = {"batch_size": 16, "device": "cpu", "augment": None, "shuffle": False, "seed": 0}
+    mean, std = data.mean_std()
+    batches = Batches(data.images, data.labels, mean=mean, std=std, **how)
+    model = Unused()
+    assert training_dynamics.features_of(model, batches) is None
+    del model.other
+    found = training_dynamics.features_of(model, batches)
+    np.testing.assert_array_equal(found, torch.cat([each.inputs.flatten(1) for each in batches]).numpy())
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ METHOD_CASES = [
     *("jocor(forget_rate=0.3,num_gradual=2,lambda_=0.5)", "early_stop(T1=0,T2=1,T3=0)"),
     *("ogc(epsilon=1,time_frame=2,queue_size=24)", "agreement(warmup=1)", "mixup"),
     *("relabel", "relabel(how=relabel)", "relabel(how=reweigh)", "elr_plus(lambda_ramp=0.5)"),
-    *("dividemix(rate=0.4,warmup=1,ramp=1)", "ssr(k=5)"),
+    *("dividemix(rate=0.4,warmup=1,ramp=1)", "dividemix(rate=0.6)", "ssr(k=5)"),
 ]
 SHORT = {"settings": {"epochs": 2}}
 OTHER_CASES: dict[str, dict[str, Any]] = {

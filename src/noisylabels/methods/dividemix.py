@@ -212,6 +212,7 @@ class DivideMix(Method):
         self.alpha, self.confidence_penalty = self.checked(alpha=alpha, confidence_penalty=confidence_penalty)
         check_second(second, model)
         self._second = (second,)  # a tuple hides it from the modules until `prepare` adds it
+        self.mixing = False  # whether the warm-up has ended
 
     def prepare(self, setup: Setup) -> None:
         """Add the second network, and the probabilities of being clean, (2, N), by each network."""
@@ -223,7 +224,6 @@ class DivideMix(Method):
         clean = torch.ones(2, setup.num_examples, device=setup.device)
         self.register_buffer("clean", clean)
         self.register_buffer("mixed_steps", torch.zeros((), device=setup.device))
-        self.mixing = False
 
     def begin_epoch(self, epoch: int) -> None:
         """Divide the examples, unless the warm-up goes on."""
