@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
 import functools
 import hashlib
+import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -481,11 +484,17 @@ class _Job:
                 )
 
     def _keep(self, folder: Path, fold: int, part: dict[str, np.ndarray]) -> None:
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         arrays = {name: np.ascontiguousarray(array) for name, array in part.items()}
         with atomic_replace(folder / f"fold-{fold}.safetensors") as temporary:
-            save_file(arrays, temporary, {"digest": _digest(arrays)})
+            try:
+                save_file(arrays, temporary, {"digest": _digest(arrays)})
+            except SafetensorError as error:  # such as a full disk, of which only the text has the number
+                found = re.search(r"os error (\d+)", str(error))
+                number = int(found[1]) if found else errno.EIO
+                raise OSError(number, os.strerror(number)) from error
 
     def _kept(self, folder: Path | None, fold: int) -> dict[str, np.ndarray] | None:
         """Return the stored results of a fold; None if it has not been trained."""
