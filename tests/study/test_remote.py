@@ -144,11 +144,7 @@ def test_two_runners_share_a_study(store, whole):
     others.close()
     done = [name for view in views for name, status in view.ends if status == "done"]
     assert sorted(done) == sorted(cell.name for cell in CELLS)
-    # runners are processes: threads may draw from torch's one stream at the same time, which changes weights
-    found, expected = (
-        [(row["run_id"], row["status"]) for row in rows] for rows in (store.rows([]), read_rows(whole))
-    )
-    assert sorted(found) == sorted(expected)
+    assert untimed(store.rows([])) == untimed(read_rows(whole))
 
 
 KILLED = """
