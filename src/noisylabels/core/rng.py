@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,10 @@ from noisylabels.core.checks import InputError
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+GLOBAL_STREAM = threading.RLock()
+"""Held while the state of torch's global generator, which the threads of a process share, is set or must not
+be: a network initialized in one thread does not depend on what another one seeds."""
 
 _PIECE = 8192  # numbers drawn at once: a processor's cache holds them
 
@@ -109,3 +115,45 @@ def generator(seed: int, *name: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, *name))
+
+
+@contextmanager
+def global_stream(seed: int, *name: str | int) -> Iterator[None]:
+    """Let torch's global CPU generator draw from the stream called `name`, and leave its state as it was.
+
+    For what takes no generator, such as the initialization of layers; one thread at a time.
+
+    >>> import torch
+    >>> with global_stream(0, "weights"):
+    ...     first = torch.rand(2)
+    >>> torch.equal(first, torch.rand(2, generator=generator(0, "weights")))
+    True
+    """
+    import torch
+
+    with GLOBAL_STREAM, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(seed, *name))  # those of GPUs do not change
+        yield
+
+
+@contextmanager
+def global_state_kept(devices: Sequence[torch.device]) -> Iterator[None]:
+    """Leave torch's global generators, those of some GPUs included, as they were; other threads may go on."""
+    import torch
+
+    forked = torch.random.fork_rng(devices=devices)
+    with GLOBAL_STREAM:
+        forked.__enter__()
+    try:
+        yield
+    finally:
+        with GLOBAL_STREAM:
+            forked.__exit__(None, None, None)
+
+
+def start_global_stream(seed: int, *name: str | int) -> None:
+    """Let torch's global generators, those of GPUs included, draw from the stream called `name`."""
+    import torch
+
+    with GLOBAL_STREAM:
+        torch.manual_seed(derive_seed(seed, *name))

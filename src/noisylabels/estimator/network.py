@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.rng import derive_seed
+from noisylabels.core.rng import global_stream
 from noisylabels.estimator.candidates import FOREST
 from noisylabels.experiment.table_candidates import LINEAR, MLP, WIDE, WIDE_STEPS, Recipe
 from noisylabels.losses.expression import loss as parse_loss
@@ -84,6 +83,5 @@ def table_network(
     >>> table_network(4, 3, (8,), 0.25, seed=0)(torch.zeros(2, 4)).shape
     torch.Size([2, 3])
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive_seed(seed, "weights"))
+    with global_stream(seed, "weights"):
         return dropout_mlp(1, (1, columns), num_classes, widths=widths, dropout=dropout)

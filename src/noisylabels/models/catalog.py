@@ -13,7 +13,7 @@ from torch import nn
 
 from noisylabels.core.checks import InputError, check_between
 from noisylabels.core.registry import Registry
-from noisylabels.core.rng import derive_seed
+from noisylabels.core.rng import global_stream
 from noisylabels.models.backbones import build_timm, check_timm, split_timm
 from noisylabels.models.cnn import cnn8, cnn9, lenet, small_cnn
 from noisylabels.models.efficientnet_lite import (
@@ -273,8 +273,7 @@ def build_model(
     53450
     """
     check_between(width, "width", low=0.0, open_low=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive_seed(seed, "weights"))  # those of GPUs do not change
+    with global_stream(seed, "weights"):
         if not name.startswith("timm:") and not is_user_model(name):
             backbone, pretrained = _split(name)
             row = _row(backbone)

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.files import atomic_replace
 from noisylabels.core.opening import open_file
+from noisylabels.core.rng import GLOBAL_STREAM
 from noisylabels.core.schema import Count, Instance, checked
 from noisylabels.training.history import Row
 
@@ -119,9 +120,10 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     state = state if found == FORMAT else _from_format_2(state, path)
     checked(state, State, path, "remove it to start over", CorruptedFile)
     try:
-        torch.set_rng_state(state["random"]["cpu"])
-        if "cuda" in state["random"] and device.type == "cuda":
-            torch.cuda.set_rng_state(state["random"]["cuda"], device)
+        with GLOBAL_STREAM:
+            torch.set_rng_state(state["random"]["cpu"])
+            if "cuda" in state["random"] and device.type == "cuda":
+                torch.cuda.set_rng_state(state["random"]["cuda"], device)
     except (KeyError, TypeError, RuntimeError):
         raise CorruptedFile(f"{path} has no random state; remove it to start over") from None
     return state

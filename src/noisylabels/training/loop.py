@@ -21,7 +21,7 @@ from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.device import pick_device
 from noisylabels.core.interrupt import Interrupted
-from noisylabels.core.rng import derive_seed
+from noisylabels.core.rng import global_state_kept, start_global_stream
 from noisylabels.data.features import Examples
 from noisylabels.data.loader import Batch, Batches, Timed
 from noisylabels.models.normalization import normalization_of
@@ -82,10 +82,10 @@ def train_method(
                 f"callbacks[{place}] is {callback!r}, expected an instance of a subclass of nl.Callback"
             )
     loss_mode = getattr(method.loss, "training", None)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_seed(use.seed, "model", "prepare"))  # for what a method draws in `prepare`
+    with global_state_kept([device] if device.type == "cuda" else []):
+        start_global_stream(use.seed, "model", "prepare")  # for what a method draws in `prepare`
         run = _Run(method, train, test, labels, positions, weights, folder, callbacks, use, device)
-        torch.manual_seed(derive_seed(use.seed, "model"))  # for dropout, and a method's draws in its steps
+        start_global_stream(use.seed, "model")  # for dropout, and a method's draws in its steps
         run.resume()
         try:
             while not run.finished:
