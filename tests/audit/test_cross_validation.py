@@ -241,7 +241,7 @@ def test_a_fold_killed_between_its_last_epoch_and_its_file(tmp_path, monkeypatch
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr("noisylabels.audit.cross_validation._Job._keep", fail)
+        patch.setattr("noisylabels.audit.cross_validation.keep_fold", fail)
         with pytest.raises(OSError, match="no space left"):
             cross_validate(images(), folder=tmp_path, **FAST)
     heard = Heard()
@@ -249,6 +249,26 @@ def test_a_fold_killed_between_its_last_epoch_and_its_file(tmp_path, monkeypatch
     assert heard.notes == ["fold 1 of 3 resumes after 4 epochs"]
     assert heard.epochs == list(range(5, 13))
     same(found, whole)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_dynamics_of_an_earlier_version_without_an_epoch_resume(epochs):
+    data = images()
+    how = {"batch_size": 16, "device": "cpu", "augment": None, "shuffle": False, "seed": 0}
+    mean, std = data.mean_std()
+    batches = Batches(data.images, data.labels, mean=mean, std=std, **how)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+    def dynamics():
+        return training_dynamics.TrainingDynamics(model, batches, (60, 3), "float32", "fold 1", 0, Silent())
+
+    first, again = dynamics(), dynamics()
+    for _ in range(epochs):
+        first.on_epoch_end({"epoch": 1})
+    state = first.state_dict()
+    again.load_state_dict(state if epochs else state | {"probs": None})
+    torch.testing.assert_close(again.probs.sum, first.probs.sum, rtol=0, atol=0)
+    assert (again.probs.best, again.epochs) == (first.probs.best, epochs)
 
 
 def test_a_signal_after_the_last_step_of_a_fold_stops_too(tmp_path, monkeypatch):

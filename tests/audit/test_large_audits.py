@@ -7,7 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisylabels as nl
-from noisylabels.audit import cross_validation, posterior, result, saved_probs, training_dynamics, votes
+from noisylabels.audit import (
+    cross_validation,
+    fold_files,
+    posterior,
+    result,
+    saved_probs,
+    training_dynamics,
+    votes,
+)
 from noisylabels.audit.cross_validation import cross_validate
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.core import large_arrays
@@ -28,7 +36,7 @@ def in_blocks(monkeypatch):
         monkeypatch.setattr(saved_probs, "_BLOCK_BYTES", 0)
         monkeypatch.setattr(saved_probs, "_LEAST_ROWS", 7)
         monkeypatch.setattr(result, "_ROWS_AT_ONCE", 11)
-        for module in (cross_validation, training_dynamics):
+        for module in (cross_validation, fold_files, training_dynamics):
             monkeypatch.setattr(module, "_ROWS", 13)
 
     return begin
@@ -91,6 +99,7 @@ def test_folds_are_added_and_read_back_some_rows_at_a_time(monkeypatch, tmp_path
     before = cross_validate(rows, folds=3, epochs=1)
     monkeypatch.setattr(large_arrays, "IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(cross_validation, "_ROWS", 4)
+    monkeypatch.setattr(fold_files, "_ROWS", 4)
     monkeypatch.setattr(training_dynamics, "_ROWS", 4)
     for _ in range(2):  # trained, and read from the folder
         after = cross_validate(rows, folds=3, epochs=1, folder=tmp_path)

@@ -41,7 +41,6 @@ OWN = {
     ("core/process.py", "read_text"),
     ("bench/machine.py", "read_text"),
     ("core/process.py", "open"),
-    ("study/worker.py", "open"),
 }
 """The package's own files, those of its dependencies, what Linux says of a process, and the null device."""
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import errno
 import functools
 import hashlib
-import os
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.assessment import Assessment, assess
+from noisylabels.audit.fold_files import fold_file, keep_fold, kept_fold
 from noisylabels.audit.logistic import fits, logistic_probs
 from noisylabels.audit.training_dynamics import TrainingDynamics, features_of
 from noisylabels.audit.votes import neighbor_votes, ridge_probs
-from noisylabels.core.checks import CorruptedFile, InputError, check_between
+from noisylabels.core.checks import InputError, check_between
 from noisylabels.core.config import build, to_dict
 from noisylabels.core.files import (
-    atomic_replace,
     check_within,
     locked_folder,
     remove_tree,
     write_json,
 )
 from noisylabels.core.large_arrays import large_array
-from noisylabels.core.opening import check_regular
 from noisylabels.core.rng import derive_seed
 from noisylabels.core.schema import read_checked
 from noisylabels.experiment.folds import assign_folds
@@ -353,7 +349,7 @@ class _Job:
         combined = _Combined(self.folds, len(self.data), self.data.num_classes)
         with stop_on_signals() as signals:
             for fold in range(self.folds):
-                part = self._kept(folder, fold)
+                part = None if folder is None else self._kept(folder, fold)
                 checkpoints = None if folder is None else folder / f"fold-{fold}"
                 if part is None:
                     try:
@@ -361,7 +357,7 @@ class _Job:
                             check_within(checkpoints, folder)
                         part = self._train(fold, lambda: signals() or stop(), checkpoints)
                         if folder is not None:
-                            self._keep(folder, fold, part)
+                            keep_fold(fold_file(folder, fold), part)
                         if signals():  # after the last step
                             raise Interrupted(self.use.epochs, 0, f"after fold {fold + 1} of {self.folds}")
                     except Interrupted as stopped:
@@ -483,69 +479,10 @@ class _Job:
                     f"one's is {value!r}; use another folder, or remove it to start over"
                 )
 
-    def _keep(self, folder: Path, fold: int, part: dict[str, np.ndarray]) -> None:
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
-
-        arrays = {name: np.ascontiguousarray(array) for name, array in part.items()}
-        with atomic_replace(folder / f"fold-{fold}.safetensors") as temporary:
-            try:
-                save_file(arrays, temporary, {"digest": _digest(arrays)})
-            except SafetensorError as error:  # such as a full disk, of which only the text has the number
-                found = re.search(r"os error (\d+)", str(error))
-                number = int(found[1]) if found else errno.EIO
-                raise OSError(number, os.strerror(number)) from error
-
-    def _kept(self, folder: Path | None, fold: int) -> dict[str, np.ndarray] | None:
+    def _kept(self, folder: Path, fold: int) -> dict[str, np.ndarray] | None:
         """Return the stored results of a fold; None if it has not been trained."""
-        if folder is None or not (path := folder / f"fold-{fold}.safetensors").exists():
-            return None
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            check_regular(path)
-            with safe_open(path, "np") as file:
-                names = file.keys()  # no mapping
-                part = {name: _read(file, name) for name in names}
-                digest = (file.metadata() or {}).get("digest")
-            held, trained = np.flatnonzero(self.fold == fold), np.flatnonzero(self.fold != fold)
-            h, t, K = len(held), len(trained), self.data.num_classes
-            shapes = {"probs": (h, K), "seen": (t, K), "dynamics": (3, t), "seconds": (1,)}
-            fits = digest in (None, _digest(part))  # folds of earlier versions have none
-            fits &= all(part[name].shape == shape for name, shape in shapes.items())
-            fits &= all(_finite(part[name]) for name in shapes)
-            fits &= np.array_equal(part["held"], held) and np.array_equal(part["trained"], trained)
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
-            fits = False
-        if not fits:
-            raise CorruptedFile(f"{path} is damaged; remove it to train its fold again")
-        self.reporter.note(f"fold {fold + 1} of {self.folds} is already trained")
+        held, trained = np.flatnonzero(self.fold == fold), np.flatnonzero(self.fold != fold)
+        part = kept_fold(fold_file(folder, fold), held, trained, self.data.num_classes)
+        if part is not None:
+            self.reporter.note(f"fold {fold + 1} of {self.folds} is already trained")
         return part
-
-
-def _read(file: Any, name: str) -> np.ndarray:
-    """Return an array of a safetensors file, a large one read some rows at a time."""
-    stored = file.get_slice(name)
-    shape = stored.get_shape()
-    if not shape or shape[0] <= _ROWS:
-        return np.asarray(file.get_tensor(name))
-    first = stored[:_ROWS]
-    array = large_array(shape, first.dtype)
-    array[:_ROWS] = first
-    for start in range(_ROWS, shape[0], _ROWS):
-        end = min(start + _ROWS, shape[0])
-        array[start:end] = stored[start:end]
-    return array
-
-
-def _finite(array: np.ndarray) -> bool:
-    return all(bool(np.isfinite(array[start : start + _ROWS]).all()) for start in range(0, len(array), _ROWS))
-
-
-def _digest(part: Mapping[str, np.ndarray]) -> str:
-    """Return a digest of named arrays, whose order does not matter."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(part):
-        digest.update(f"{name} {part[name].dtype} {part[name].shape}".encode())
-        digest.update(np.ascontiguousarray(part[name]).data)
-    return digest.hexdigest()

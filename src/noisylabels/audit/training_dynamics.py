@@ -28,7 +28,6 @@ change lies depends on data, noise and loss. The accuracy is on noisy labels; no
 PATIENCE, PATIENT_STEPS = 4, 80
 """Epochs, and steps, without an improvement of the held-out accuracy after which a fold stops."""
 
-
 _ROWS = 1 << 14  # of probabilities that are read at once
 
 
@@ -42,7 +41,7 @@ class _Kept(TypedDict):
     dynamics: Any
     now: Any
     seen: _Mean
-    probs: _Mean
+    probs: _Mean | None
     epochs: Count
     since_best: Count
     done: Count
@@ -214,13 +213,20 @@ class TrainingDynamics(Callback):
         from noisylabels.training.checkpoint import check_same
 
         checked(state, _Kept, "the training dynamics of the checkpoint")
-        mine = {"dynamics": self.dynamics, "now": self.now, "seen": self.seen.sum, "probs": self.probs.sum}
+        means = {"seen": self.seen, "probs": self.probs}
+        if state["probs"] is None:  # of an earlier version, before the first epoch ended
+            means.pop("probs")
+        mine = {
+            "dynamics": self.dynamics,
+            "now": self.now,
+            **{name: each.sum for name, each in means.items()},
+        }
         theirs = {name: state[name] for name in ("dynamics", "now")}
-        check_same(theirs | {name: state[name]["sum"] for name in ("seen", "probs")}, mine)
+        check_same(theirs | {name: state[name]["sum"] for name in means}, mine)
         self.dynamics.copy_(state["dynamics"])
         self.now.copy_(state["now"])
-        self.seen.load_state_dict(state["seen"])
-        self.probs.load_state_dict(state["probs"])
+        for name, each in means.items():
+            each.load_state_dict(state[name])
         self.epochs, self.since_best, self.steps = state["epochs"], state["since_best"], state["steps"]
         self.done = state["done"]
         self.earlier_seconds, self.began = state["seconds"], time.perf_counter()

@@ -130,6 +130,12 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(descriptor, "r" if number == 0 else "w"))
 
 
+def empty_input() -> None:
+    """Let the process read nothing from standard input."""
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+
+
 def discard_output() -> None:
     """Discard what standard output still holds if that cannot be written, as after its reader has ended."""
     try:

@@ -84,7 +84,7 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 def main() -> None:
     """Run cells from standard input until it ends."""
-    from noisylabels.core.process import keep_freed_memory
+    from noisylabels.core.process import empty_input, keep_freed_memory
 
     keep_freed_memory()
     stopping = threading.Event()
@@ -104,8 +104,7 @@ def main() -> None:
     # user code that prints or reads must not interfere with the protocol
     orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    with open(os.devnull) as nothing:
-        os.dup2(nothing.fileno(), 0)
+    empty_input()
     threading.Thread(target=listen, daemon=True).start()
     while (order := cells.get()) is not None and not stopping.is_set():
         answer = carry_out(order["config"], stopping.is_set, order["track"])
