@@ -80,6 +80,7 @@ def table_network(
         dropout: dropout rate of the hidden units.
         seed: seed of the weights; the global random state is left unchanged.
 
+    >>> import torch
     >>> table_network(4, 3, (8,), 0.25, seed=0)(torch.zeros(2, 4)).shape
     torch.Size([2, 3])
     """
