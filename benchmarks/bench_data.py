@@ -1,6 +1,7 @@
-"""Measure the first load of a folder of small images relative to Pillow's decoding.
+"""Measure the first load of a folder of images relative to Pillow's decoding.
 
     python benchmarks/bench_data.py
+    python benchmarks/bench_data.py --files 2000 --side 256 --forms jpeg
     python benchmarks/bench_data.py --files 1000000 --forms png --rounds 3   # 4 GB of files, 3 GB of pixels
 
 Writes data-MACHINE-FILES.json and .md into results/benchmarks. `bench.data.decode` times all of `load` in its
@@ -20,7 +21,7 @@ import PIL
 import torch
 import tyro
 
-from noisylabels.bench.data import batch_rate, decode, write_images
+from noisylabels.bench.data import SIDE, batch_rate, decode, write_images
 from noisylabels.bench.machine import ResultFolder, load, processor
 
 
@@ -32,6 +33,8 @@ class Options(ResultFolder):
     """number of files per format"""
     forms: tuple[str, ...] = ("png", "jpeg")
     """formats: png, jpeg"""
+    side: int = SIDE
+    """height and width of the images, in pixels"""
     rounds: int = 7
     """repetitions of each"""
     work: Path | None = None
@@ -45,7 +48,7 @@ def measure(options: Options) -> list[dict[str, Any]]:
     for form in options.forms:
         with tempfile.TemporaryDirectory(prefix="noisylabels-bench-", dir=options.work) as folder:
             if options.kept is None:
-                write_images(Path(folder), options.files, form)
+                write_images(Path(folder), options.files, form, side=options.side)
             before = load()
             found = decode(options.kept or Path(folder), rounds=options.rounds)
         rows.append({"form": form, **dataclasses.asdict(found), "load": [before, load()]})
@@ -55,9 +58,9 @@ def measure(options: Options) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     """Return the Markdown of what was measured."""
     lines = [
-        f"Loading 32x32 images from files, end to end, relative to Pillow alone on {result['cores']} cores. "
-        f"Median of {result['rounds']} repetitions (quartiles). {result['processor']}, "
-        f"torch {result['torch']}, Pillow {result['pillow']}.",
+        f"Loading images of {result['side']}x{result['side']} pixels from files, end to end, relative to "
+        f"Pillow alone on {result['cores']} cores. Median of {result['rounds']} repetitions (quartiles). "
+        f"{result['processor']}, torch {result['torch']}, Pillow {result['pillow']}.",
         "",
         "| files | format | images per second | relative to Pillow, wall clock "
         "| relative to Pillow, CPU time | peak memory | load |",
@@ -87,11 +90,13 @@ def main(options: Options) -> None:
         "cores": rows[0]["cores"],
         "torch": torch.__version__,
         "pillow": PIL.__version__,
+        "side": options.side,
         "rounds": options.rounds,
         "rows": rows,
         "batch_rate": batch_rate(),
     }
-    options.keep("data", result, table(result), suffix=f"-{rows[0]['images']}")
+    side = "" if options.side == SIDE else f"-{options.side}px"
+    options.keep("data", result, table(result), suffix=f"{side}-{rows[0]['images']}")
 
 
 if __name__ == "__main__":

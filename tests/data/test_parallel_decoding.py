@@ -125,7 +125,7 @@ def test_bad_images_are_named_or_left_out(root, monkeypatch, tmp_path, decoded):
 def test_an_interrupted_run_is_resumed(root, cache, monkeypatch, tmp_path, decoded):
     cut_after(monkeypatch, root, 3)
     [part] = (path for path in (cache / "data").iterdir() if path.suffix == ".part")
-    there = sorted(int(path.stem) for path in (part / "chunks").glob("*.npz"))
+    there = sorted(int(path.stem) for path in (part / "chunks").glob("*.record"))
     assert len(there) >= 3
     decoded()
     assert facts(load(root)) == by_threads(monkeypatch, root, tmp_path)
@@ -137,12 +137,12 @@ def test_what_is_not_whole_is_not_trusted(root, cache, monkeypatch, tmp_path, de
     cut_after(monkeypatch, root, 8)
     decoded()
     [part] = (path for path in (cache / "data").iterdir() if path.suffix == ".part")
-    record = part / "chunks" / "8.npz"
+    record = part / "chunks" / "8.record"
     record.write_bytes(record.read_bytes()[:-20])  # a half-written record
     with (part / "images.npy").open("r+b") as file:  # pixels that never reached the disk
         file.seek(128 + 24 * 3 * 144)
         file.write(bytes(3 * 144))
-    (part / "chunks" / "40.npz").write_bytes((part / "chunks" / "48.npz").read_bytes())
+    (part / "chunks" / "40.record").write_bytes((part / "chunks" / "48.record").read_bytes())
     files = next(iter(_ordered(root).names[0:1]))
     os.utime(root / files, (LONG_AGO + 9, LONG_AGO + 9))  # a file changed since
     assert facts(load(root)) == by_threads(monkeypatch, root, tmp_path)
@@ -265,7 +265,7 @@ def test_records_are_read_as_written(tmp_path):
     files = np.zeros(2, dtype=decode_workers.FACTS)
     files["size"] = [3, 4]
     chunk = decode_workers.Chunk(files, [[5, 6]], True, {1: "0 bytes"}, "aa", 7)
-    decode_workers.write_chunk(tmp_path / "0.npz", chunk)
-    found = decode_workers.read_chunk(tmp_path / "0.npz")
+    decode_workers.write_chunk(tmp_path / "0.record", chunk)
+    found = decode_workers.read_chunk(tmp_path / "0.record")
     assert found[1:] == chunk[1:]
     assert (found.files == files).all()

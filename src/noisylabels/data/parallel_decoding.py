@@ -31,7 +31,7 @@ from noisylabels.core.files import make_folder
 from noisylabels.core.opening import open_file, open_in_place
 from noisylabels.core.positions import Positions
 from noisylabels.data.decode import Progress, Size, choose_shape, judge, left_out, pixel_notes, usable_cores
-from noisylabels.data.decode_workers import FACTS, Chunk, Died, Task, Worker, names_digest, read_chunk
+from noisylabels.data.decode_workers import FACTS, RECORD, Chunk, Died, Task, Worker, names_digest, read_chunk
 from noisylabels.data.image_decoding import Header, read_header
 from noisylabels.data.names import Names
 from noisylabels.data.pixel_range import Peaks, White, white_of, white_of_all
@@ -246,7 +246,7 @@ def _chunks(
     with open_file(target) as file:
         for start in range(0, n, rows):
             names = files.names[start : start + rows]
-            found = _finished(records / f"{start}.npz", names, files.base, file, offset, start, shape)
+            found = _finished(records / f"{start}{RECORD}", names, files.base, file, offset, start, shape)
             if found is None or (found.white != white and (found.peaks.deep or found.peaks.real)):
                 todo.append(start)
             else:
@@ -271,7 +271,7 @@ def _by_workers(
             while True:
                 start = waiting.get_nowait()
                 worker.decode(start, names[start : start + rows])
-                results.put((start, read_chunk(Path(task.records, f"{start}.npz"))))
+                results.put((start, read_chunk(Path(task.records, f"{start}{RECORD}"))))
         except queue.Empty:
             return
         except BaseException as error:  # raised by the consumer of the results
