@@ -52,8 +52,8 @@ def dead(runs: Runs) -> Figure:
         ("a tenth", runs.tenth, "none", 20),
         ("a tenth", runs.longer, "symmetric:0.4", 100),
         ("a tenth", runs.tenth, "asymmetric:0.4", 20),
-        ("digits", runs.digits, "symmetric:0.6", 60),
-        ("digits", runs.digits, "asymmetric:0.4", 60),
+        ("digits", runs.digits, "symmetric:0.6@exact", 60),
+        ("digits", runs.digits, "asymmetric:0.4@exact", 60),
     ]
     style: dict[str, Any] = {"x_title": "epoch", "y_title": "dead classes", "format": "~g", "width": WIDTH}
     panels = []

@@ -130,6 +130,7 @@ def test_weights_and_words():
         ("knob", "benchmarks/studies/knob.toml", "digits"),
         ("digits-study", "digits", "digits"),
         ("digits-more", "benchmarks/studies/digits-more.toml", "digits"),
+        ("digits-8", "benchmarks/studies/digits-8.toml", "digits"),
     ],
 )
 def test_the_studies_go_on_from_the_runs(name, study, data):
