@@ -197,7 +197,7 @@ def test_the_shipped_study_is_the_papers_grid_on_features():
     assert [cell.axes for cell in cells] == [cell.axes for cell in paper]
     assert len(cells) == 324
     (config,) = distinct(cells)
-    assert (config.features, config.model, config.table_recipe) == ("efficientnet-lite0@128", "mlp:512", "")
+    assert (config.features, config.model, config.table_recipe) == ("efficientnet-lite0@160", "mlp:512", "")
     recipe = ("lr", "momentum", "weight_decay", "batch_size", "schedule", "optimizer")
     assert {name: getattr(config, name) for name in recipe} == {
         name: getattr(paper[0].config, name) for name in recipe
