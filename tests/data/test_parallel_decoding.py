@@ -96,6 +96,21 @@ def test_processes_and_threads_give_the_same(options, root, monkeypatch, tmp_pat
     assert decoded() == []
 
 
+def test_a_few_large_files_are_worth_processes(root, monkeypatch, tmp_path, decoded):
+    read = sum(path.stat().st_size for path in root.rglob("*.png"))
+    monkeypatch.setattr(cache_module, "PROCESSES_FROM", 61)
+    for limit, chunks in ((read, ALL), (read + 1, [])):
+        monkeypatch.setenv("NOISYLABELS_CACHE", str(tmp_path / str(limit)))
+        monkeypatch.setattr(cache_module, "PROCESSES_FROM_BYTES", limit)
+        load(root)
+        assert decoded() == chunks
+    monkeypatch.setattr(cache_module, "PROCESSES_FROM_BYTES", read)
+    changed = root / NAMES[0]
+    os.utime(changed, (LONG_AGO + 9, LONG_AGO + 9))
+    load(root)  # one file is read again, and its content is the same
+    assert decoded() == []
+
+
 def test_sizes_and_colors_of_all_kinds_give_the_same(root, tree, encode, pixels, monkeypatch, tmp_path):
     """The headers read first are not representative: another size late, then a color among gray ones."""
     for path in root.rglob("*.png"):

@@ -61,7 +61,9 @@ from noisylabels.data.names import Names
 from noisylabels.data.reader import Plan, ReadResult, class_notes
 
 VERSION = 3  # increase it when the same files must give other arrays than before
-PROCESSES_FROM = 5000  # image files: with fewer, starting processes takes longer than they save
+# Starting processes takes as long as decoding so many image files, or files of so many bytes, by threads.
+PROCESSES_FROM = 5000
+PROCESSES_FROM_BYTES = 8 << 20
 
 _STALE_SECONDS = 86_400  # partial folders of killed processes are removed at this age
 _KEPT_SECONDS = 7 * 86_400  # and at this age if a later run could have resumed from them
@@ -83,11 +85,9 @@ def load_cached(plan: Plan, progress: Progress | None = None) -> tuple[ImageSet,
     """
     folder = cache_root() / "data"
     sources = Sources(plan)
-    large = (
-        plan.ordered is not None and len(sources) >= PROCESSES_FROM and parallel_decoding.can_use_processes()
-    )
+    large = plan.ordered is not None and parallel_decoding.can_use_processes() and sources.are_many()
     found, damaged = None, False
-    if not (large and sources.num_unknown >= PROCESSES_FROM):  # otherwise they are hashed while being decoded
+    if not (large and sources.are_many(unknown=True)):  # otherwise they are hashed while being decoded
         sources.look(progress)
         found, damaged = _opened(folder / sources.key(), plan, progress)
     if found is None:
@@ -129,6 +129,15 @@ class Sources:
     def num_unknown(self) -> int:
         """The number of files that have not been read since they changed."""
         return int(self._unknown().sum())
+
+    def are_many(self, unknown: bool = False) -> bool:
+        """Return whether decoding all files, or the unknown ones, is work for several processes."""
+        chosen = self._unknown() if unknown else np.ones(len(self), dtype=bool)
+        if int(chosen.sum()) >= PROCESSES_FROM:
+            return True
+        if not self._facts["time"].any():
+            self._stat()
+        return int(self._facts["size"][chosen].sum()) >= PROCESSES_FROM_BYTES
 
     def recall(self) -> None:
         """Use the stored digests of files that have not changed."""

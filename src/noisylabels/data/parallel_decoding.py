@@ -1,4 +1,4 @@
-"""Decoding of very many files by processes, chunk by chunk into one file; an interrupted run is resumed.
+"""Decoding of many or large files by processes, chunk by chunk into one file; an interrupted run is resumed.
 
 A chunk is finished when its record exists: the files it was decoded from (names, sizes, modification times
 and digests) and the checksum of its pixels. A resumed run checks all of these, and decodes a chunk again if
@@ -40,7 +40,7 @@ SETTLED_NS = 2_000_000_000  # a file changed this recently may change again with
 MOST_WORKERS = 16
 
 _CHUNK_IMAGES = 2048
-_LEAST_IMAGES = 256
+_LEAST_IMAGES = 64
 _CHUNKS = 64  # of a small set, so that no process waits long for another's last chunk
 _CHUNK_BYTES = 1 << 24  # of pixels that a process holds
 _SAMPLED = 32  # images whose headers are read to guess the shape
