@@ -91,6 +91,39 @@ def test_an_interrupted_copy_goes_on(positioned, stream, tmp_path, monkeypatch):
     write_shards(iter(()), tmp_path)  # it is done
 
 
+def pairs(numbers, gone=None):
+    for number in numbers:
+        if number == gone:
+            raise GoneError("no route to host")
+        yield np.full((4, 4), number, np.uint8), "ab"[number % 2]
+
+
+def test_an_interrupted_copy_of_an_iterator_needs_a_new_one(tmp_path, monkeypatch):
+    used = pairs(range(20), gone=10)
+    with pytest.raises(InputError, match=r"after 8 copied .*; the same call with a new iterator goes on"):
+        write_shards(used, tmp_path, per_shard=4)
+    with pytest.raises(InputError, match=r"^a copy that did not end has read from the iterator of the train"):
+        write_shards(used, tmp_path, per_shard=4)
+    with pytest.raises(InputError, match=r"^the train part has 5 examples, and 8 were copied before"):
+        write_shards(pairs(range(5)), tmp_path, per_shard=4)
+    alive = pairs(range(20))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(shard_writing, "_write", full)
+        with pytest.raises(InputError, match="No space left"):
+            write_shards(alive, tmp_path, per_shard=4)
+    with pytest.raises(InputError, match="pass a new one"):
+        write_shards(alive, tmp_path, per_shard=4)
+    assert json.loads((tmp_path / "train.state.json").read_text())["examples"] == 8
+    write_shards(pairs(range(20)), tmp_path, per_shard=4)
+    train, test = load(tmp_path)
+    assert sorted([*train.ids, *test.ids]) == [f"{number:09d}" for number in range(20)]
+    assert not shard_writing._unfinished
+
+
 @pytest.mark.parametrize(("key", "value"), [("examples", "7x"), ("shards", None), ("done", 7), ("place", [])])
 def test_a_damaged_record_is_one_line(key, value, stream, tmp_path):
     write_shards(stream, tmp_path, per_shard=6)

@@ -21,6 +21,8 @@ from noisylabels.data.decode import Progress
 from noisylabels.data.parquet import check_column, choose_column
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
 
+_unfinished: dict[Path, Iterator[Any]] = {}  # record of a copy -> the iterator that it has read from
+
 _ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
 
 
@@ -121,13 +123,20 @@ def _copy(
         state = read_checked(record, _State, f"remove {folder} and copy again")
     if state["done"]:
         return
+    if _unfinished.get(record) is stream:
+        raise InputError(
+            f"a copy that did not end has read from the iterator of the {name} part, whose next examples "
+            "would be missing; pass a new one"
+        )
+    if isinstance(stream, Iterator):
+        _unfinished[record] = stream
     reading = _reading(stream, name, label_column)
     _check_room(stream, folder, name)
     stream = reading.stream
     if state["place"] is not None and hasattr(stream, "load_state_dict"):
         stream.load_state_dict(state["place"])
     elif state["examples"]:
-        stream = stream.skip(state["examples"]) if hasattr(stream, "skip") else _skipped(stream, state)
+        stream = stream.skip(state["examples"]) if hasattr(stream, "skip") else _skipped(stream, name, state)
     examples = iter(stream)
     done, copied = False, state["examples"]
     while not done:
@@ -137,7 +146,7 @@ def _copy(
         except (InputError, MemoryError):
             raise
         except Exception as error:  # of the network, of a decoder, of the user's own code
-            raise _ended(name, state, some, error) from error
+            raise _ended(name, record, state, some, error) from error
         at, shards = state["examples"], state["shards"]
         if some:
             _write(folder / f"{name}-{shards:05d}.tar", some, at, reading, name)
@@ -148,21 +157,31 @@ def _copy(
         write_json(record, state)
         if progress:
             progress(f"copying {name}", copied, reading.total)
+    _unfinished.pop(record, None)
     if not copied:
         remove_file(record)
         raise InputError(f"the {name} part has no examples; a generator can be read only once")
 
 
-def _ended(name: str, state: _State, read: list[Any], error: Exception) -> InputError:
+def _ended(name: str, record: Path, state: _State, read: list[Any], error: Exception) -> InputError:
     at = f"{state['examples']:,} copied examples"
     what = f"the {name} part ended after {at} with an error ({one_line(error)})"
     if state["place"] is not None and not read:
         return InputError(f"{what}; the same call goes on from there, unless the stream is another one")
-    return InputError(f"{what}; the same call goes on from there")
+    new = "with a new iterator " if record in _unfinished else ""
+    return InputError(f"{what}; the same call {new}goes on from there")
 
 
-def _skipped(stream: Iterable[Any], state: _State) -> Iterator[Any]:
-    return islice(stream, state["examples"], None)
+def _skipped(stream: Iterable[Any], name: str, state: _State) -> Iterator[Any]:
+    """Yield the examples after those that are copied."""
+    examples = iter(stream)
+    found = sum(1 for _ in islice(examples, state["examples"]))
+    if found < state["examples"]:
+        raise InputError(
+            f"the {name} part has {found:,} examples, and {state['examples']:,} were copied before; pass the "
+            "same data set, and a new iterator if it is one"
+        )
+    yield from examples
 
 
 def _place(stream: Any) -> dict[str, Any] | None:
