@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import re
 from pathlib import Path
@@ -242,6 +244,27 @@ def refused(path: Path, train_one, message: str = "is damaged or not a noisylabe
     with pytest.raises(InputError, match=f"{re.escape(str(path))} {message}") as error:
         train_one(folder=path.parent)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(saved, train_one, monkeypatch, code):
+    def fails(path):
+        raise OSError(code, os.strerror(code), str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr("noisylabels.training.checkpoint.open_file", fails)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            train_one(folder=saved.parent)
+    train_one(folder=saved.parent)  # and the run goes on later
+
+
+def test_too_little_memory_is_not_called_damage(saved, train_one, monkeypatch):
+    def fails(self, state):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("noisylabels.training.update.Updater.load_state_dict", fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        train_one(folder=saved.parent)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99, -1])

@@ -94,6 +94,7 @@ def ends(tmp_path_factory) -> dict[Any, Any]:
         "batch normalization": {"network": {"norm": True}, "settings": {"epochs": 1, "lr": 1e-9}},
         "started differently": {**SHORT, "by_rank": {"1": {"network": {"seed": 1}}}},
         "other data": {**SHORT, "by_rank": {"1": {"settings": {"epochs": 1}}}},
+        "another checkpoint": {**SHORT, "by_rank": {"0": {"folder": str(work / "own")}}},
         "other models": {**SHORT, "by_rank": {"1": {"network": {"norm": True}}}},
         "one process": {"method": "one process"},
         "alone": {"alone": True},
@@ -103,6 +104,7 @@ def ends(tmp_path_factory) -> dict[Any, Any]:
     }
     one = {name: trained(case) for name, case in CASES.items()}
     one["stopped"] = trained(stopped(1))
+    trained(SHORT | {"folder": str(work / "own")})
     found: dict[Any, Any] = {1: one}
     for size, cases in ((3, on_three), (2, on_two)):
         each = on_ranks(size, list(cases.values()), work / f"on-{size}")
@@ -168,6 +170,9 @@ def test_a_method_that_trains_in_one_process_is_refused_and_so_are_different_dat
         )
         assert (
             rank["other data"]["error"] == "the processes of this run were given different data or settings"
+        )
+        assert rank["another checkpoint"]["error"].startswith(
+            "the processes of this run do not see the same checkpoint in "
         )
         assert (
             rank["other models"]["error"] == "the processes of this run were given different models or data"
@@ -517,6 +522,16 @@ def test_what_a_rank_asks_for_once_is_not_lost_when_another_answer_comes_first()
     given = [(False, True), (True, False), (False, False), (False, False), (False, False)]
     answers = [ranks.agree(flags, now=False) for flags in given]
     assert answers == [[False, False], [False, True], [False, False], [True, False], [False, False]]
+
+
+def test_what_was_answered_is_not_asked_again_by_those_who_have_not_heard():
+    """A checkpoint stays due until the answer comes, one step later."""
+    ranks, saved = Alone(0, 2), []
+    for step in range(1, 21):
+        due = step - (saved[-1] if saved else 0) >= 5
+        if ranks.agree([False, due], now=False)[1]:
+            saved.append(step)
+    assert saved == [6, 12, 18]
 
 
 def in_turn(monkeypatch: pytest.MonkeyPatch, block: Callable[[int], None], size: int) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -100,7 +101,8 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     It is read with ``weights_only``, so that a checkpoint from elsewhere cannot run code.
 
     Raises:
-        CorruptedFile: it cannot be read, or has another format.
+        CorruptedFile: it is damaged, or has another format.
+        OSError: it cannot be read for another reason, such as a network drive that is away.
     """
     if not path.exists():
         return None
@@ -110,7 +112,9 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
                 raise ValueError(f"{part} does not match its checksum")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state["format"]
-    except Exception:  # unpickling a damaged file can raise almost anything
+    except Exception as error:  # unpickling a damaged file can raise almost anything
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the disk, which may pass; a damaged archive names impossible positions (EINVAL)
         raise CorruptedFile(
             f"{path} is damaged or not a noisylabels checkpoint; remove it to start over"
         ) from None

@@ -140,11 +140,12 @@ class Ranks:
             return list(flags)
         flags = [flag or kept for flag, kept in zip(flags, self._kept or flags, strict=True)]
         found = self._answer(flags)
-        self._kept = flags if any(found) else []  # those are acted on first, and these asked after it
-        if not self._kept:
-            self._ask(flags)
-            found = self._answer(flags) if now else found
-        return found
+        if any(found):  # acted on first; what else is asked now follows in the next call
+            self._kept = [flag and not answered for flag, answered in zip(flags, found, strict=True)]
+            return found
+        self._kept = []
+        self._ask(flags)
+        return self._answer(flags) if now else found
 
     def _ask(self, flags: Sequence[bool]) -> None:
         asked = torch.tensor(flags, dtype=torch.int32)
@@ -203,9 +204,9 @@ class Ranks:
                         raise RankLost(self.rank, self.size)
                     time.sleep(_POLL_SECONDS)
 
-        for earlier, count in [(0, 1), (1, machines - 1)][:turn]:
-            wait_for(earlier, count)
         try:
+            for earlier, count in [(0, 1), (1, machines - 1)][:turn]:
+                wait_for(earlier, count)
             with alone():
                 yield
         except BaseException:
