@@ -16,6 +16,7 @@ from noisylabels.methods.early_stop import EarlyStop, class_factors, layers_of, 
 from noisylabels.methods.expression import method
 from noisylabels.methods.fit import fit
 from noisylabels.training.method import Method, Setup
+from noisylabels.training.update import Updater
 
 # Parts --------------------------------------------------------------------------------------------
 
@@ -104,6 +105,18 @@ def test_later_layers_begin_anew(sets, model):
     assert ends[0].abs().max() < 1
     assert torch.equal(ends[0], ends[1])
     assert not torch.allclose(ends[0], ends[2])
+
+
+def test_each_phase_begins_with_new_optimizers(sets, model, monkeypatch):
+    """Else the momentum of the layers before they began anew moves those after."""
+    train, test = sets()
+    epochs, callback = [], nl.Callback()
+    callback.on_epoch_start = lambda epoch: epochs.append(epoch)
+    renewed = []
+    monkeypatch.setattr(Updater, "renew_optimizers", lambda self: renewed.append(len(epochs)))
+    how = RUN | {"epochs": 8}
+    fit(model(), train, test, nl.loss("ce"), method="early_stop(T1=2,T2=2,T3=1)", callbacks=[callback], **how)
+    assert renewed == [2, 4, 5]
 
 
 def test_a_layer_that_cannot_be_initialized_anew_is_named():

@@ -334,3 +334,82 @@ def test_the_rate_of_the_body_follows_the_schedule(sets, schedule):
         (group, head) = updater.optimizers[0].param_groups
         assert group["lr"] == pytest.approx(0.25 * rate)
         assert head["lr"] == rate
+
+
+RATE = {"forget_rate": 0.3}
+
+
+class TwoBlocks(nn.Module):
+    """Two convolutions with pretrained statistics, and a last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.conv2, self.norm2 = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, K)
+        for norm in (self.norm, self.norm2):
+            norm.running_mean.fill_(0.3)
+            norm.running_var.fill_(2.0)
+
+    def forward(self, x):
+        x = self.norm(self.conv(x)).relu()
+        return self.fc(self.norm2(self.conv2(x)).relu().mean((2, 3)))
+
+
+class Modes(nl.Callback):
+    """Notes which normalizations of a method are in training mode in each epoch's last step."""
+
+    def __init__(self) -> None:
+        self.method, self.epochs = None, {}
+
+    def make(self, expression, **inputs):
+        def made(model, loss):
+            self.method = nl.method(expression, **inputs)(model, loss)
+            return self.method
+
+        return made
+
+    def on_step(self, step) -> None:
+        modes = {
+            name: each.training for name, each in self.method.named_modules() if hasattr(each, "momentum")
+        }
+        self.epochs[step.epoch] = modes
+
+
+def test_layers_that_begin_anew_learn_their_statistics_where_those_of_others_are_kept(sets):
+    callback, model = Modes(), TwoBlocks()
+    how = HOW | {"epochs": 5, "batch_norm": "frozen", "callbacks": [callback]}
+    nl.fit(model, *sets, nl.loss("ce"), method=callback.make("early_stop(T1=1,T2=1,T3=1,later=0.5)"), **how)
+    first = {"networks.0.norm": False, "networks.0.norm2": False}
+    assert callback.epochs == {1: first, **dict.fromkeys(range(2, 6), first | {"networks.0.norm2": True})}
+    assert model.norm.running_var.tolist() == [2.0] * 4
+    assert (model.norm2.running_var - 1).abs().min() > 0.01
+    assert (model.norm2.running_var - 2).abs().min() > 0.01
+
+
+@pytest.mark.parametrize("second", [None, TwoBlocks])
+@pytest.mark.parametrize(
+    "name", ["coteaching", "coteaching_plus", "jocor", "elr_plus", "dividemix(rate=0.3,warmup=1)"]
+)
+def test_a_second_network_has_statistics_to_keep_if_it_was_given(name, second, sets):
+    given = {"second": second and second()} | ({} if "dividemix" in name or name == "elr_plus" else RATE)
+    callback = Modes()
+    how = HOW | {"epochs": 1, "batch_norm": "frozen", "augment": "flip", "callbacks": [callback]}
+    nl.fit(TwoBlocks(), *sets, nl.loss("ce"), method=callback.make(name, **given), **how)
+    modes = callback.epochs[1]
+    kept = {place for place, training in modes.items() if not training}
+    assert kept == {place for place in modes if second is not None or ".0." in place}
+    assert len(modes) == (8 if name == "elr_plus" else 4)  # its averages too
+
+
+def test_frozen_epochs_keep_the_body_of_the_averages_and_train_all_of_a_new_network(sets):
+    callback = Modes()
+    how = HOW | {"epochs": 1, "frozen_epochs": 1, "callbacks": [callback]}
+    nl.fit(TwoBlocks(), *sets, nl.loss("ce"), method=callback.make("elr_plus"), **how)
+    assert {place.split(".")[1]: training for place, training in callback.epochs[1].items()} == {
+        "0": False,
+        "1": True,
+    }
+    second = callback.method.networks[1]
+    assert all(parameter.requires_grad for parameter in second.parameters())

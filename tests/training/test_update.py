@@ -174,3 +174,13 @@ def test_what_a_step_returns_holds_no_graph(model, batch):
     assert (value.shape, logits.shape) == ((), (8, 3))
     assert not value.requires_grad
     assert not logits.requires_grad
+
+
+def test_renewed_optimizers_have_no_momentum(model, batch):
+    network = model()
+    step, _ = taken(network, batch, steps=3, momentum=0.9, weight_decay=0.0)
+    step.renew_optimizers()
+    before = [each.detach().clone() for each in network.parameters()]
+    step(batch, 0.1)
+    for was, now in zip(before, network.parameters(), strict=True):
+        torch.testing.assert_close(now, was - 0.1 * now.grad)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
 from noisylabels.methods.inputs import AUTO
+from noisylabels.training.fine_tuning import mark_new
 from noisylabels.training.method import PART, LossFunction, Method, Setup
 
 
@@ -193,6 +194,7 @@ def initialized_anew(network: nn.Module) -> nn.Module:
     advice = "give a second network: nl.method('coteaching', second=...)"
     for reset in resets_of(other.named_modules(), advice):
         reset()
+    mark_new(other)
     return other
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import ClassVar
 
@@ -170,6 +170,17 @@ class EarlyStop(Method):
                 reset()
         if epoch >= self.T1 + self.T2 + self.T3:
             self.select()
+
+    def renews_optimizers(self, epoch: int) -> bool:
+        """Return whether an epoch is the first of a phase, for which the authors make a new optimizer."""
+        return epoch in (self.T1, self.T1 + self.T2, self.T1 + self.T2 + self.T3)
+
+    def new_modules(self, epoch: int) -> Iterable[nn.Module]:
+        """Return the layers that have been initialized anew by an epoch."""
+        later, last = self._parts
+        new = [*later] if self.T2 and epoch >= self.T1 else []
+        new += last if self.T3 and epoch >= self.T1 + self.T2 else []
+        return [module for layer in new for _, module in layer]
 
     @torch.no_grad()
     def select(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -122,6 +122,10 @@ class EarlyLearningPlus(Method):
         self.register_buffer("steps", torch.zeros((), device=setup.device))
         self.total = setup.steps * setup.epochs
         self.mixer = Mixer(self.alpha, setup.device)
+
+    def other_networks(self) -> Sequence[nn.Module]:
+        """Return both averages."""
+        return [*self.averages]
 
     @torch.no_grad()
     def update_averages(self) -> None:

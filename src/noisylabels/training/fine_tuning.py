@@ -41,7 +41,8 @@ class Body:
     """All layers of networks but their last ones.
 
     Args:
-        networks: the networks of a method.
+        networks: the networks of a method. Those that the method has initialized anew have no body: all of
+            their layers learn from the start.
         num_classes: K.
     """
 
@@ -50,6 +51,8 @@ class Body:
         self.parameters: list[nn.Parameter] = []
         heads: set[int] = set()
         for network in networks:
+            if is_new(network):
+                continue
             head = last_layer(network, num_classes)
             inside = {id(module) for module in head.modules()}
             heads |= {id(parameter) for parameter in head.parameters()}
@@ -70,9 +73,24 @@ class Body:
                 module.training = False
 
 
-def freeze_statistics(networks: Iterable[nn.Module]) -> None:
-    """Let batch normalization use its running statistics and keep them; its weight and bias still learn."""
-    for network in networks:
-        for module in network.modules():
-            if getattr(module, "running_mean", None) is not None:
-                module.training = False
+def freeze_statistics(network: nn.Module, new: Iterable[nn.Module] = ()) -> None:
+    """Let batch normalization use its running statistics and keep them; its weight and bias still learn.
+
+    Args:
+        network: the network, or a module with several.
+        new: modules initialized anew, whose statistics are those of no data yet, and learn.
+    """
+    learning = {id(module) for each in new for module in each.modules()}
+    for module in network.modules():
+        if getattr(module, "running_mean", None) is not None and id(module) not in learning:
+            module.training = False
+
+
+def mark_new(network: nn.Module) -> None:
+    """Mark a network whose layers were initialized anew, and thereby the copies made of it."""
+    network.initialized_anew = True  # type: ignore[assignment]
+
+
+def is_new(module: nn.Module) -> bool:
+    """Return whether `mark_new` has marked a network."""
+    return bool(getattr(module, "initialized_anew", False))

@@ -150,7 +150,8 @@ class _Run:
             self.note("loss_lr has no effect: the loss has no parameters of its own")
         method.check_logits(data.num_classes)
         self.updater, self.update = self._updater()
-        self.body = Body(method.networks, data.num_classes) if use.frozen_epochs else None
+        every = [*method.networks, *method.other_networks()]
+        self.body = Body(every, data.num_classes) if use.frozen_epochs else None
         self.running = RunningMetrics(data.num_examples, device)
         self.history = History()
         self.best_weights: list[dict[str, Tensor]] = []  # of each network, at the best epoch so far
@@ -228,11 +229,13 @@ class _Run:
             self.method.set_progress(self.epoch / self.epochs)  # it may compute losses
             with self.divided.passes():
                 self.method.begin_epoch(self.epoch)
+            if self.method.renews_optimizers(self.epoch):
+                self.updater.renew_optimizers()
         self.method.train()
         if self.body is not None:
             self.body.freeze(self.epoch < use.frozen_epochs)
         if self.frozen_statistics:
-            freeze_statistics(self.method.networks)
+            freeze_statistics(self.method, self.method.new_modules(self.epoch))
         for callback in self.callbacks:
             callback.on_epoch_start(self.epoch + 1)
         rows = None
@@ -380,16 +383,18 @@ class _Run:
 
     def resume(self) -> None:
         """Continue from the checkpoint in the folder, if there is one, on every rank."""
-        self._resume()
+        path = None if self.folder is None else self.folder / "checkpoint.pt"
+        state = None if path is None else load_checkpoint(path, self.device)
+        # before anything else is exchanged, which only those with a checkpoint do
         self.ranks.check_same(
-            f"{self.epoch}, {self.done}",
+            f"{state['epoch']}, {state['done']}" if state else "none",
             f"the processes of this run do not see the same checkpoint in {self.folder}; use a folder that "
             "all machines share",
         )
+        if state:
+            self._resume(state)
 
-    def _resume(self) -> None:
-        if self.folder is None or not (state := load_checkpoint(self.folder / "checkpoint.pt", self.device)):
-            return
+    def _resume(self, state: dict[str, Any]) -> None:
         self._check_identity(state)
         try:
             self.updater.load_state_dict(state["update"])
@@ -401,6 +406,8 @@ class _Run:
                     callback.load_state_dict(kept)
             if not (len(state["rows"]) == state["epoch"] <= self.use.epochs and state["done"] <= self.steps):
                 raise ValueError("more or fewer epochs or steps than the run has")
+        except torch.OutOfMemoryError:
+            raise
         # other shapes, names, types or numbers of tensors
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError):
             raise CorruptedFile(

@@ -20,7 +20,7 @@ from noisylabels.core.parameters import check_parameter, defaults_of
 from noisylabels.data.loader import Batch, Batches
 from noisylabels.losses.modules import Loss
 from noisylabels.models.output_check import first_logits
-from noisylabels.training.fine_tuning import Body
+from noisylabels.training.fine_tuning import Body, is_new
 from noisylabels.training.settings import OPTIMIZERS, Settings
 from noisylabels.training.sharing import Run
 
@@ -177,6 +177,25 @@ class Method(nn.Module, ABC):
 
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for `epoch`, from 0; not called again when a run resumes within the epoch."""
+
+    def renews_optimizers(self, epoch: int) -> bool:
+        """Return whether optimizers begin `epoch` without momentum, as new ones would.
+
+        For methods whose steps are not captured.
+        """
+        return False
+
+    def new_modules(self, epoch: int) -> Iterable[nn.Module]:
+        """Return the modules that the method has initialized anew by `epoch`.
+
+        Where batch normalization keeps the statistics of pretrained weights, that of these modules learns its
+        own.
+        """
+        return [module for module in self.modules() if is_new(module)]
+
+    def other_networks(self) -> Sequence[nn.Module]:
+        """Return networks that the method keeps beside those it trains, such as their averages."""
+        return ()
 
     def parameter_groups(self, settings: Settings) -> list[ParameterGroup]:
         """Return the parameters to train: the networks', and the loss's at `loss_lr` without weight decay.
