@@ -18,7 +18,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from found_runs import machines, span, words
 
 from noisylabels.core.files import write_text
 from noisylabels.losses import PAPER
+from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.report.tables import Cell, Number, Table, markdown
 from noisylabels.study.grid import load_study
 from noisylabels.study.results import Measure, Results, Run, accuracy, dead, memorized, read_results
@@ -170,9 +171,15 @@ def done(results: Results, study: Path) -> str:
 def text(root: Path, name: str) -> str:
     """Return the tables of a study as Markdown."""
     (results,) = read_results([root / "results" / name / "runs.parquet"])
-    parts = [markdown(table).rstrip() for table in tables(results)]
     study = root / "benchmarks" / "studies" / f"{DOCUMENTS[name][0]}.toml"
+    parts = [markdown(_by_preset(table, study)).rstrip() for table in tables(results)]
     return "\n\n".join([done(results, study), *parts]) + "\n"
+
+
+def _by_preset(table: Table, study: Path) -> Table:
+    """Return a table that names a loss as its study does, such as nce+agce@cifar10, not by its parameters."""
+    names = {parse_loss(str(name)).expression: str(name) for name in load_study(str(study)).axes["loss"]}
+    return replace(table, rows=[[names.get(str(cell), cell) for cell in row] for row in table.rows])
 
 
 def chosen_by_default(root: Path) -> Table:
