@@ -109,9 +109,7 @@ def methods(name: str, grid: Grid, default: Grid | None = None) -> Table:
         lasted = {int(last["epoch"]) for key in keys for last in default.last.get(key, [])}
         cells = [number(default.summary(*key)) for key in keys]
         rows.append(["default of `train`", *cells, ", ".join(map(str, sorted(lasted))), None])
-    for method in METHODS:
-        if method not in grid.epochs:
-            continue
+    for method in _run(grid):
         took = [s for noise in noises for s in grid.seconds.get((method, "ce", noise), [])]
         cells = [with_failed(grid, method, noise) for noise in noises]
         rows.append([method, *cells, str(grid.epochs[method]), f"{statistics.median(took):.0f}"])
@@ -131,6 +129,13 @@ def methods(name: str, grid: Grid, default: Grid | None = None) -> Table:
             else " The default is a linear model whose loss and penalty a cross-validation chooses."
         ),
     )
+
+
+def _run(grid: Grid) -> Iterator[str]:
+    """Yield the methods of a grid at their defaults, or as they were run where that was never."""
+    for method in METHODS:
+        others = sorted(name for name in grid.epochs if name.startswith(f"{method}("))
+        yield from [method] if method in grid.epochs else others
 
 
 def varied(name: str, grid: Grid) -> Table:
