@@ -329,6 +329,63 @@ class Faulty:
         return call
 
 
+class Growing:
+    """A store in which a run writes a longer history each time before that is read."""
+
+    def __init__(self, files: Any, write: Any) -> None:
+        self._files, self._write = files, write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    def get(self, name: str, path: Path) -> None:
+        if name.endswith("history.jsonl"):
+            self._write(name)
+        self._files.get(name, path)
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_history_that_grows_after_the_listing_is_read_as_it_is(kind, whole, tmp_path, monkeypatch):
+    store = opened(f"memory://{tmp_path.name}/s" if kind == "memory" else (tmp_path / "bucket").as_uri())
+    first = CELLS[0]
+    lines = (whole / first.name / "history.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 2
+    store.objects.write(f"{first.name}/config.json", (whole / first.name / "config.json").read_bytes())
+    store.objects.write(f"{first.name}/history.jsonl", lines[0])
+    files = store.objects._files
+    other = Objects("", files)
+    growing = Growing(files, lambda name: other.write(name, b"".join(lines)))
+    monkeypatch.setattr(store.objects, "_files", growing)
+    before = store.objects.requests.copy()
+    store.refresh()
+    assert (store.state(first).state, store.state(first).epoch) == ("begun", 2)
+    # the listing, the history, and the size that it has now
+    assert store.objects.requests - before == {"list": 2, "get": 1}
+    store.look_again([first])
+    assert store.state(first).epoch == 2
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_write_whose_answer_was_lost_is_not_taken_for_another_runner(kind, tmp_path, monkeypatch):
+    url = f"memory://{tmp_path.name}/s" if kind == "memory" else (tmp_path / "bucket").as_uri()
+    store = opened(url).objects
+    (tmp_path / "result").write_bytes(b"first")
+    put, lost = store._files.put, [True]
+
+    def losing(path: Path, name: str, *, new: bool) -> None:
+        put(path, name, new=new)
+        if lost.pop():
+            raise ConnectionError("the connection was reset")
+
+    monkeypatch.setattr(store._files, "put", losing)
+    store.put(tmp_path / "result", "cell/result.json", new=True)
+    assert store.read("cell/result.json") == b"first"
+    (tmp_path / "result").write_bytes(b"second, longer")
+    lost.append(False)
+    with pytest.raises(FileExistsError):
+        store.put(tmp_path / "result", "cell/result.json", new=True)
+
+
 def test_faults_lose_nothing(store, whole, monkeypatch):
     monkeypatch.setattr(objects, "PAUSES", (0.0,) * 12)
     faulty = Faulty(store.objects._files, 0.3)

@@ -175,20 +175,29 @@ class Objects:
         Args:
             name: of the object.
             path: the file; its folder is made.
-            size: its bytes, if they are known: another number is a broken transfer, which is repeated.
+            size: its bytes as they were listed: another number is a broken transfer, which is repeated,
+                unless the object has been written again since.
         """
 
         def copy() -> bool:
             with atomic_replace(path) as temporary:
                 self._files.get(name, temporary)
-                if size is not None and temporary.stat().st_size != size:
-                    raise ConnectionError(f"{temporary.stat().st_size} of {size} bytes arrived")
+                arrived = temporary.stat().st_size
+                if size is not None and arrived != size and arrived != self._size(name):
+                    raise ConnectionError(f"{arrived} of {size} bytes arrived")
             return True
 
         try:
             return self._steadily("get", name, copy)
         except FileNotFoundError:
             return False
+
+    def _size(self, name: str) -> int | None:
+        """Return the bytes of an object as it is now; None without it."""
+        with self._counting:
+            self.requests["list"] += 1
+        there = self._files.find(name.rpartition("/")[0]).get(name)  # not every store lists a single object
+        return None if there is None else there.size
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a small object; None without it."""
@@ -212,7 +221,7 @@ class Objects:
                 if not tried:
                     raise
                 # perhaps of the try before, whose answer was lost
-                if (there := self._files.find(name).get(name)) is None or there.size != path.stat().st_size:
+                if self._size(name) != path.stat().st_size:
                     raise
             finally:
                 tried = True
