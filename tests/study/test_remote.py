@@ -477,6 +477,19 @@ def test_a_damaged_checkpoint_costs_its_run(store, whole):
     assert untimed(store.rows([])) == untimed(read_rows(whole))
 
 
+def test_a_finished_copy_of_a_run_counts_before_a_diverged_one(store, whole):
+    """In a study at a URL with objects of two cells of one id, as after a copy beside the first."""
+    for file in (whole / CELLS[0].name).iterdir():
+        for name in ("0-diverged", CELLS[0].name, "z-diverged"):
+            content = file.read_bytes()
+            if "diverged" in name and file.name == "result.json":
+                content = json.dumps(
+                    json.loads(content) | {"status": "failed", "message": "diverged"}
+                ).encode()
+            store.objects.write(f"{name}/{file.name}", content)
+    assert [row["status"] for row in store.rows([])] == ["done"]
+
+
 def test_a_list_that_cannot_be_read_is_moved_and_written_again(store):
     store.objects.write("study.json", b"[]")
     with pytest.raises(InputError, match=r"study/study\.json is not a list of cells"):

@@ -109,6 +109,33 @@ def test_a_run_in_several_sources_counts_once(small_study, exported, tmp_path):
     assert sorted(run.seed for run in results.cell("ce", "none")) == [1, 2]
 
 
+@pytest.mark.parametrize("kind", ["failure", "diverged"])
+def test_a_finished_copy_of_a_run_counts_before_a_failed_one(small_study, exported, tmp_path, kind):
+    """Whichever source is named first, and whichever folder comes first by name."""
+    done = clean_ce(small_study)
+    failed = tmp_path / "a" / "0"
+    result = json.loads((done / "result.json").read_text())
+    if kind == "failure":
+        failed.mkdir(parents=True)
+        config = json.loads((done / "config.json").read_text())
+        failure = {"run_id": result["run_id"], "message": "no memory", "trace": "", "config": config}
+        (failed / "failure.json").write_text(json.dumps(failure))
+    else:
+        shutil.copytree(done, failed)
+        gone = {"status": "failed", "message": "the loss was not finite", "final": None}
+        (failed / "result.json").write_text(json.dumps(result | gone))
+        (failed / "history.jsonl").write_text("")
+    (alone,) = read_results([tmp_path / "a"])
+    assert [run.status for run in alone.runs] == ["failed"]
+    for sources in ([tmp_path / "a", exported], [exported, tmp_path / "a"]):
+        (results,) = read_results(sources)
+        assert (len(results.done), len(results.failed)) == (12, 0)
+    shutil.copytree(done, tmp_path / "a" / "1")  # in one folder
+    assert [row["status"] for row in read_rows(tmp_path / "a")] == ["done"]
+    (one,) = read_results([tmp_path / "a"])
+    assert [run.folder for run in one.runs] == [tmp_path / "a" / "1"]
+
+
 def test_an_old_run_lacks_what_came_later(small_study, tmp_path):
     """An export of runs with and without a validation split; a setting that the run's version had not."""
     folder = shutil.copytree(clean_ce(small_study), tmp_path / "runs" / "old")

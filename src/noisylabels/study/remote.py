@@ -396,7 +396,8 @@ class RemoteStore(Store):
             except InputError as error:
                 damage.faults.append(str(error))
                 continue
-            rows.setdefault(row["run_id"], row)
+            if rows.setdefault(row["run_id"], row)["status"] != "done" and row["status"] == "done":
+                rows[row["run_id"]] = row
         if not rows:
             raise InputError(f"{self.place} holds no finished run{damage.line(', but ')}")
         if damage.faults:

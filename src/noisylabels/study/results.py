@@ -401,6 +401,8 @@ def split(runs: Iterable[Run]) -> list[Results]:
 def read_results(sources: Sequence[str | Path], notes: list[str] | None = None) -> list[Results]:
     """Read the finished runs of folders and exported files; a run found in several sources counts once.
 
+    Of several copies of a run, the first that is done is read, or else the first that failed.
+
     Args:
         sources: the folders and files.
         notes: receives a line per source with damaged runs, which are skipped.
@@ -413,7 +415,8 @@ def read_results(sources: Sequence[str | Path], notes: list[str] | None = None) 
         path, damage = Path(source).expanduser(), Damage()
         runs = list((_runs_of_folder if path.is_dir() else _runs_of_export)(path, damage))
         for run in runs:
-            found.setdefault(run.run_id, run)
+            if found.setdefault(run.run_id, run).status != "done" and run.status == "done":
+                found[run.run_id] = run
         if not runs:
             raise InputError(
                 f"{path} holds no finished run{damage.line(', but ')}; name a folder of runs, or an exported "

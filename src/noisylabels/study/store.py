@@ -336,8 +336,8 @@ def iter_rows(folder: Path, damage: Damage) -> Iterator[dict[str, Any]]:
 
 
 def iter_runs(folder: Path, damage: Damage) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the folder and the row of each run below a folder, like `iter_rows`."""
-    seen = set()
+    """Yield the folder and the row of each run below a folder, like `iter_rows`, the failed ones last."""
+    done, failed = set[str](), dict[str, tuple[Path, dict[str, Any]]]()
     for name in ("result.json", "failure.json"):  # a result takes precedence over a failure elsewhere
         for path in sorted(folder.rglob(name)):
             if "damaged" in path.relative_to(folder).parts:
@@ -347,9 +347,12 @@ def iter_runs(folder: Path, damage: Damage) -> Iterator[tuple[Path, dict[str, An
             except InputError as error:  # `study run` sets the folder aside and runs the cell again
                 damage.faults.append(str(error))
                 continue
-            if row["run_id"] not in seen:
-                seen.add(row["run_id"])
+            if row["status"] != "done":  # perhaps another copy of the run is finished
+                failed.setdefault(row["run_id"], (path.parent, row))
+            elif row["run_id"] not in done:
+                done.add(row["run_id"])
                 yield path.parent, row
+    yield from (found for run_id, found in failed.items() if run_id not in done)
 
 
 def row_of(out: Path) -> dict[str, Any]:
