@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -305,6 +307,58 @@ def test_what_replaces_or_removes_a_link_leaves_its_target(target, tmp_path):
         assert victim.exists() == (target != "nothing")
         if target != "nothing":
             assert (victim if target == "a file" else victim / "precious").read_text() == "precious"
+
+
+@pytest.fixture
+def ended_while_waiting(monkeypatch):
+    """A block that another process holds, and that ends when somebody waits for its lock."""
+    stack = contextlib.ExitStack()
+
+    def sleep(seconds: float) -> None:
+        stack.close()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    return stack
+
+
+@pytest.mark.parametrize("above", ["a new folder above it", "an old one"])
+def test_a_folder_that_the_holder_of_its_lock_removes_is_created_again(tmp_path, ended_while_waiting, above):
+    folder = tmp_path / "study" / "run"
+    if above == "an old one":
+        folder.parent.mkdir()
+    ended_while_waiting.enter_context(files.locked_folder(folder, "the folder"))
+    with files.locked_folder(folder, "the folder"):
+        assert is_locked(folder / ".lock")
+        (folder / "file").write_text("x")
+    assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+def test_a_folder_that_is_always_removed_is_an_error(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def gone(lock):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(lock))
+        yield
+
+    monkeypatch.setattr(files, "exclusive_lock", gone)
+    monkeypatch.setattr(files, "_REMOVED_SECONDS", 0.0)
+    with (
+        pytest.raises(InputError, match=r"the folder .* cannot be written: No such file"),
+        files.locked_folder(tmp_path / "run", "the folder"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_a_lock_whose_folder_was_moved_removes_no_other_lock(tmp_path):
+    (tmp_path / "run").mkdir()
+    with exclusive_lock(tmp_path / "run" / ".lock"):
+        (tmp_path / "run").rename(tmp_path / "damaged")
+        (tmp_path / "run").mkdir()
+        other = contextlib.ExitStack()
+        other.enter_context(exclusive_lock(tmp_path / "run" / ".lock"))
+    assert is_locked(tmp_path / "run" / ".lock")
+    other.close()
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_a_lock_is_not_emptied(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -16,7 +17,8 @@ import pytest
 
 from noisylabels.cli import main
 from noisylabels.core.checks import InputError
-from noisylabels.core.locks import exclusive_lock
+from noisylabels.core.files import locked_folder
+from noisylabels.core.locks import exclusive_lock, is_locked
 from noisylabels.experiment.folder import FILES
 from noisylabels.study import scheduling
 from noisylabels.study.grid import from_table
@@ -195,6 +197,38 @@ def test_a_damaged_folder_is_not_moved_from_under_whoever_is_at_work_there(made,
     assert store.set_aside(CELL) == store.folder / "damaged" / f"{CELL.name}.1"
     assert store.set_aside(CELL) is None  # another runner was faster
     assert not list(store.folder.rglob(".lock"))
+
+
+def test_a_cell_whose_folder_another_runner_removes_is_run_and_has_not_failed(tmp_path, monkeypatch):
+    """That runner wrote nothing into the folder, and removes it while this one waits for its lock."""
+    store, other = Store(tmp_path / "study"), contextlib.ExitStack()
+    monkeypatch.setattr(time, "sleep", lambda seconds: other.close())
+    other.enter_context(locked_folder(store.path(CELL), "the folder"))
+    view = Quiet()
+    carry_out_all(store, [CELL], view)
+    assert [status for status, _ in view.ends] == ["done"]
+    assert not (store.path(CELL) / "failure.json").exists()
+    # and so is one that is restored from a file
+    other.enter_context(locked_folder(store.path(CELLS[1]), "the folder"))
+    with monkeypatch.context() as patched:
+        patched.setattr("noisylabels.study.store.is_locked", lambda path: False)  # it had not begun by then
+        with store.taking(CELLS[1], ("waiting",)) as ours:
+            assert ours
+            assert is_locked(store.path(CELLS[1]) / ".lock")
+
+
+def test_a_folder_that_is_gone_is_nobody_s_to_set_aside(made, tmp_path, monkeypatch):
+    """Another runner was faster, and may make the folder again at any moment."""
+    store = Store(tmp_path / "study")
+    store.folder.mkdir()
+    monkeypatch.setattr(Store, "_damaged", lambda store, cell: True)  # as that runner begins
+    assert store.set_aside(CELL) is None
+    monkeypatch.undo()
+    shutil.copytree(made / "begun", store.folder, dirs_exist_ok=True)
+    damage(store.path(CELL) / "config.json", "cut")
+    aside = store.set_aside(CELL)
+    assert aside == store.folder / "damaged" / f"{CELL.name}.1"
+    assert not (aside / ".lock").exists()
 
 
 @pytest.mark.parametrize("way", ["cut", "empty", "garbage", "folder", "object"])

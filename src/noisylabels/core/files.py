@@ -28,6 +28,7 @@ from noisylabels.core.opening import (
 
 _LONGEST_NAME = 200  # bytes of a name that its temporary name repeats; file systems allow 255
 _ABANDONED_SECONDS = 86_400  # where files cannot be locked, a temporary of this age belongs to nobody
+_REMOVED_SECONDS = 1.0  # for which a folder is created again that other processes remove
 
 
 @contextlib.contextmanager
@@ -196,6 +197,27 @@ def folder_for(path: Path, root: Path | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def folder_and_lock(lock: Path, root: Path | None = None) -> Iterator[None]:
+    """Create the folder of the lock file `lock` and hold the lock for the block.
+
+    The folder is as of `folder_for`, and the errors as of `exclusive_lock`. If the process that held the lock
+    removes the folder, which it has left empty, the folder is created again.
+    """
+    deadline = time.monotonic() + _REMOVED_SECONDS
+    while True:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(folder_for(lock.parent, root))
+                stack.enter_context(exclusive_lock(lock))
+            except FileNotFoundError:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            yield
+            return
+
+
+@contextlib.contextmanager
 def locked_folder(path: Path, what: str, root: Path | None = None) -> Iterator[None]:
     """Create the folder `path` and hold its lock for the block.
 
@@ -210,8 +232,7 @@ def locked_folder(path: Path, what: str, root: Path | None = None) -> Iterator[N
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(folder_for(path, root))
-            stack.enter_context(exclusive_lock(path / ".lock"))
+            stack.enter_context(folder_and_lock(path / ".lock", root))
         except OSError as error:
             raise InputError(f"{what} {path} cannot be written: {error.strerror}") from None
         yield

@@ -53,7 +53,9 @@ def exclusive_lock(path: Path, seconds: float = 0.05) -> Iterator[None]:
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                # where the block has moved the folder, another process may have a lock of this name by now
+                if _same_file(file.fileno(), path):
+                    path.unlink(missing_ok=True)
             return
 
 

@@ -24,8 +24,7 @@ from typing_extensions import TypedDict
 
 from noisylabels import __version__
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import file_digest, folder_for, remove_file, write_json
-from noisylabels.core.locks import exclusive_lock
+from noisylabels.core.files import file_digest, folder_and_lock, remove_file, write_json
 from noisylabels.core.opening import open_file, open_in_place
 from noisylabels.core.schema import read_checked
 
@@ -82,7 +81,7 @@ def fetch(
     """
     work = _Download(path, digest, progress, size, timeout, attempts, pause)
     try:
-        with folder_for(path.parent), exclusive_lock(path.with_name(f".{path.name}.lock")):
+        with folder_and_lock(path.with_name(f".{path.name}.lock")):
             work.run(urls)
     except OSError as error:  # of the disk; network errors are handled below
         kept = "; received bytes are kept, and the same command resumes" if work.part.exists() else ""

@@ -17,6 +17,7 @@ from noisylabels.core.checks import Busy, InputError
 from noisylabels.core.config import to_dict
 from noisylabels.core.files import (
     check_within,
+    folder_and_lock,
     folder_for,
     make_folder,
     remove_file,
@@ -217,27 +218,24 @@ class Store:
             # check again now that no other process can repair it
             if not ours or not ((damaged and not (out / "result.json").exists()) or self._damaged(cell)):
                 return None
-            aside = self._move_aside(out)
-        if aside.is_dir() and not aside.is_symlink():
-            remove_file(aside / ".lock", self.folder)
-        return aside
+            return self._move_aside(out)
 
     def _damaged(self, cell: Cell) -> bool:
         return self._seen(cell).state == "damaged"
 
     @contextlib.contextmanager
-    def _alone(self, cell: Cell) -> Iterator[bool]:
-        """Lock a cell; yield whether no other process is using it."""
+    def _alone(self, cell: Cell, *, make: bool = False) -> Iterator[bool]:
+        """Lock a cell, and with `make` create its folder; yield whether no other process is using it."""
         if self.path(cell).is_symlink():  # nothing is written to where it leads
             yield True
             return
         with contextlib.ExitStack() as stack:
-            ours = True
+            ours, lock = True, self.path(cell) / ".lock"
             try:
-                stack.enter_context(exclusive_lock(self.path(cell) / ".lock"))
-            except Busy:
+                stack.enter_context(folder_and_lock(lock, self.folder) if make else exclusive_lock(lock))
+            except (Busy, FileNotFoundError):  # without a folder there is nothing to change, or not any more
                 ours = False
-            except OSError:  # no folder, or a read-only one, which no process can be using
+            except OSError:  # a file in its place, or a read-only folder, which no process can be using
                 pass
             yield ours
 
@@ -247,6 +245,8 @@ class Store:
             number += 1
         make_folder(aside.parent, self.folder)
         path.rename(aside)
+        if aside.is_dir() and not aside.is_symlink():
+            remove_file(aside / ".lock", self.folder)  # which this process still holds
         return aside
 
     def check_code(self, cells: Iterable[Cell]) -> None:
@@ -281,7 +281,7 @@ class Store:
         if self.state(cell).state not in states:  # before a folder is made
             yield False
             return
-        with folder_for(self.path(cell), self.folder), self._alone(cell) as ours:
+        with folder_for(self.path(cell), self.folder), self._alone(cell, make=True) as ours:
             yield ours and self._seen(cell).state in states
 
     def catch_up(self, cells: Sequence[Cell], track: Sequence[str], note: Callable[[str], None]) -> None:
