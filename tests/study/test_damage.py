@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from noisylabels.cli import main
+from noisylabels.cli.progress import Progress
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import locked_folder
 from noisylabels.core.locks import exclusive_lock, is_locked
@@ -377,6 +378,54 @@ def test_a_signal_ends_a_study_in_one_process_and_not_just_its_cell(study, tmp_p
     assert "2 left; run the same command again to resume" in said
     assert len(list((tmp_path / "study").glob("*/checkpoint.pt"))) == 1
     assert len(list((tmp_path / "study").glob("*/config.json"))) == 1
+
+
+@pytest.mark.parametrize("budget", [[], ["--time-budget", "1h"]], ids=["no budget", "budget"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_code_names_the_signal(study, tmp_path, monkeypatch, capsys, budget, number, code):
+    tick, sent = Progress.tick, []
+
+    def striking(view: Progress) -> None:
+        if not sent and list((tmp_path / "study").glob("*/history.jsonl")):
+            sent.append(number)
+            os.kill(os.getpid(), number)
+        tick(view)
+
+    monkeypatch.setattr(Progress, "tick", striking)
+    assert main([*study, "--set", "epochs=100000", *budget]) == code
+    assert "2 left; run the same command again to resume" in capsys.readouterr().err
+
+
+def test_a_signal_while_others_run_the_last_cell_is_in_the_exit_code(study, tmp_path, monkeypatch, capsys):
+    store, tick = Store(tmp_path / "study"), Progress.tick
+    for cell in CELLS:
+        store.path(cell).mkdir(parents=True)
+
+    def striking(view: Progress) -> None:
+        if not view.running:  # both are waited for
+            os.kill(os.getpid(), signal.SIGTERM)
+            monkeypatch.setattr(Progress, "tick", tick)
+
+    monkeypatch.setattr(Progress, "tick", striking)
+    with exclusive_lock(store.path(CELLS[0]) / ".lock"), exclusive_lock(store.path(CELLS[1]) / ".lock"):
+        assert main(study) == 143
+    assert "2 running in another process" in capsys.readouterr().out
+
+
+def test_cells_left_without_a_signal_are_no_signal(tmp_path, monkeypatch, capsys):
+    """A cell waits for the run of an equal one, which another process has."""
+    monkeypatch.setattr(Store, "patience_seconds", 0.3)
+    text = TEXT.replace('["ce", "mae"]', '["nmae", "nrce"]')
+    (tmp_path / "two.toml").write_text(text)
+    store = Store(tmp_path / "study")
+    cells = from_table({"fixed": FIXED, "axes": {"loss": ["nmae", "nrce"]}}, "two").cells({"device": "cpu"})
+    store.path(cells[0]).mkdir(parents=True)
+    command = ["study", "run", str(tmp_path / "two.toml"), "--out", str(store.folder), "--jobs", "0"]
+    with exclusive_lock(store.path(cells[0]) / ".lock"):
+        assert main([*command, "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert "1 running in another process" in said.out
+    assert "1 left; run the same command again to resume" in said.err
 
 
 def test_a_worker_that_alone_gets_a_signal_is_not_the_end_of_its_cell(tmp_path):

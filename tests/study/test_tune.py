@@ -328,6 +328,21 @@ def test_a_time_budget_ends_a_search_that_goes_on_later(capsys: pytest.CaptureFi
     assert [trial.state.name for trial in journal()] == ["RUNNING"]
 
 
+def test_a_signal_within_a_time_budget_is_in_the_exit_code(monkeypatch, capsys) -> None:
+    """Also if the time is up when its checkpoint is written."""
+
+    def interrupted(*args: Any, stop: Any, **more: Any) -> None:
+        assert not stop()
+        error = Interrupted(1, 1)
+        error.signal = signal.SIGTERM
+        time.sleep(0.3)
+        raise error
+
+    monkeypatch.setattr("noisylabels.study.tune.tune", interrupted)
+    assert main(["tune", "--time-budget", "0.2s", "--device", "cpu"]) == 143
+    assert "the time is up" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", '{"config": {}}'])
 def test_a_folder_of_something_else_is_one_line(text: str) -> None:
     Path("search").mkdir()

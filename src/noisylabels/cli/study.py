@@ -304,7 +304,10 @@ class StudyCommand:
             # failures that could not be recorded are not the effect of a signal
             if any(work.ended.get(cell.name, {}).get("status") == "refused" for cell in rest):
                 return 1
-            return 130 if seconds is None else 0
+        if work.signal is not None and (unfinished or running):
+            return 128 + work.signal
+        if unfinished and seconds is not None:  # the time was up
+            return 0
         return 1 if failed else 0
 
     def _mended(self, store: Store, cell: Cell, found: Found, said: list[str]) -> CellState:

@@ -61,6 +61,13 @@ class Tune:
             None, **{f.name: getattr(self.settings, f.name) for f in dataclasses.fields(RunConfig)}
         )
         until = time.monotonic() + read_seconds(self.time_budget) if self.time_budget else float("inf")
+        time_is_up = False
+
+        def stop() -> bool:  # not asked after a signal
+            nonlocal time_is_up
+            time_is_up = time.monotonic() > until
+            return time_is_up
+
         keep_freed_memory()
         limit_threads()
         try:
@@ -72,10 +79,10 @@ class Tune:
                     by=self.by,
                     prune=self.prune,
                     reporter=reporter,
-                    stop=lambda: time.monotonic() > until,
+                    stop=stop,
                 )
         except Interrupted:
-            if time.monotonic() > until:
+            if time_is_up:
                 output.complain("the time is up; run the same command again to resume")
                 return 0
             raise

@@ -60,6 +60,7 @@ class Work:
         self.store = store
         self.view = view
         self.ended_by = ended_by
+        self.signal: int | None = None  # the signal that stopped the work
         self.full = ""  # the message if the disk is full, or the store does not take what was computed
         self.waiting = deque[Cell]()
         self.equal = equal
@@ -232,8 +233,8 @@ def carry_out_all(
         equal: cells whose runs are equal, of which one is run and copied; by default found among `cells`.
 
     Returns:
-        The work with its `ended`, `elsewhere` and `waiting` cells; `full` is a message if nothing could
-        be stored any more.
+        The work with its `ended`, `elsewhere` and `waiting` cells; `signal` is the one that stopped it, or
+        None, and `full` a message if nothing could be stored any more.
     """
     equal = EqualCells.of(cells) if equal is None else equal
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -252,4 +253,5 @@ def carry_out_all(
                 time.sleep(0.2)
                 view.tick()
             if work.stop() or not work.waiting:
+                work.signal = signals.signal
                 return work
