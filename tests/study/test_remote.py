@@ -490,6 +490,44 @@ def test_a_finished_copy_of_a_run_counts_before_a_diverged_one(store, whole):
     assert [row["status"] for row in store.rows([])] == ["done"]
 
 
+def test_no_copy_of_what_was_deleted_is_shown(store, whole):
+    """A cell diverged and was shown; then its history was lost; then it was run again, and could not be."""
+    first = CELLS[0]
+    for file in (whole / first.name).iterdir():
+        content = file.read_bytes()
+        if file.name == "result.json":
+            result = json.loads(content) | {"status": "failed", "message": "diverged"}
+            content = json.dumps(result).encode()
+        store.objects.write(f"{first.name}/{file.name}", content)
+    assert [(row["message"], len(row["history"])) for row in store.rows([])] == [("diverged", 2)]
+    store.objects.delete(f"{first.name}/history.jsonl")
+    with pytest.raises(InputError, match=r"1 damaged run, first: there is no file .*/history\.jsonl"):
+        store.rows([])
+    store.retry(first)
+    store.fail(first, "no such loss")
+    assert [(row["message"], row["history"]) for row in store.rows([])] == [("no such loss", [])]
+    assert store.state(first).message == "no such loss"
+
+
+def test_an_object_that_is_deleted_after_the_listing_leaves_no_copy(store, monkeypatch):
+    first = CELLS[0]
+    store.fail(first, "no such loss")
+    assert states(store)[0] == "failed"
+    store.objects.write(f"{first.name}/failure.json", b"{}")
+    find = store.objects.find
+
+    def listed(under: str = "") -> Any:
+        found = find(under)
+        store.objects.delete(f"{first.name}/failure.json")
+        return found
+
+    monkeypatch.setattr(store.objects, "find", listed)
+    store.refresh()
+    assert "no such loss" not in store.state(first).message
+    monkeypatch.undo()
+    assert states(store)[0] == "waiting"
+
+
 def test_a_list_that_cannot_be_read_is_moved_and_written_again(store):
     store.objects.write("study.json", b"[]")
     with pytest.raises(InputError, match=r"study/study\.json is not a list of cells"):

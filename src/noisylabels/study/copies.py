@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.files import cache_root
+from noisylabels.core.files import cache_root, remove_file
 from noisylabels.core.schema import read_checked
 from noisylabels.experiment.documents import Failure, Result
 from noisylabels.study.grid import Cell
@@ -49,7 +49,7 @@ class Copies:
         return self.folder / name
 
     def fetch(self, there: Mapping[str, Mapping[str, Entry]], wanted: Mapping[str, Collection[str]]) -> None:
-        """Copy objects of cells, as far as they are there and no copy of them is.
+        """Copy objects of cells, as far as no copy of them is there; remove copies of those that are gone.
 
         Args:
             there: cell -> its objects, as they were listed.
@@ -60,7 +60,13 @@ class Copies:
             entry = listed[name]
             if self.objects.get(name, self.path(name), entry.size):
                 os.utime(self.path(name), (entry.modified, entry.modified))
+            else:
+                remove_file(self.path(name))
 
+        for cell, names in wanted.items():
+            for name in names:
+                if name not in there.get(cell, {}):
+                    remove_file(self.folder / cell / name)
         listed = {
             f"{cell}/{name}": there[cell][name]
             for cell, names in wanted.items()
@@ -124,7 +130,7 @@ def of_row(files: Collection[str]) -> tuple[str, ...]:
     """Return the names of the small objects from which the row of a cell is read."""
     if "result.json" in files:
         return ("config.json", "environment.json", "history.jsonl", "result.json")
-    return ("failure.json",)
+    return ("failure.json", "result.json")  # the copy of an earlier result would be read in its place
 
 
 def _is_copy(path: Path, entry: Entry) -> bool:
