@@ -119,6 +119,72 @@ def test_a_damaged_file_is_named_and_the_study_ends_complete(made, study, tmp_pa
     assert seen == {"done": 6, "begun": 5}[kind] - ((kind, way) == ("begun", "empty"))
 
 
+def refusing(folder: Path, name: str, code: int):
+    """Return `os.open`, which fails for the files of a name in a folder."""
+    opened = os.open
+
+    def refuse(path, *args, **more):
+        if Path(os.fspath(path)) == folder / name:
+            raise OSError(code, os.strerror(code), str(path))
+        return opened(path, *args, **more)
+
+    return refuse
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+@pytest.mark.parametrize("kind", ["done", "begun"])
+def test_a_file_that_cannot_be_read_for_now_moves_nothing(
+    made, study, tmp_path, capsys, monkeypatch, kind, code
+):
+    store, seen = Store(tmp_path / "study"), 0
+    shutil.copytree(made / kind, store.folder)
+    before = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    for name in FILES:
+        if not (store.path(CELL) / name).exists():
+            continue
+        seen += 1
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", refusing(store.path(CELL), name, code))
+            assert store.state(CELL).state == "unreadable"
+            assert store.set_aside(CELL) is None
+            assert store.set_aside(CELL, damaged=True) is None
+            assert left(store, CELLS) == []
+            assert main(study) == 2
+            assert main(["study", "status", str(store.folder)]) == 0
+        said = capsys.readouterr()
+        assert "1 of 2 cells done" in said.out
+        assert f"{CELL.name} is left as it is: " in said.err
+        assert f"1 cell is left as before: {store.path(CELL)}" in said.err.splitlines()[-1]
+        assert os.strerror(code) in said.err
+        assert "2 cells: 1 done, 1 unreadable" in said.out
+        after = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+        assert {path: content for path, content in after.items() if path.name != "study.json"} == {
+            path: content for path, content in before.items() if path.name != "study.json"
+        }
+    assert seen == {"done": 6, "begun": 5}[kind]
+    assert main(study) == 0
+    assert "2 of 2 cells done" in capsys.readouterr().out
+    assert measured(store.folder) == measured(made / "done")
+    assert not (store.folder / "damaged").exists()
+
+
+def test_a_folder_that_cannot_be_looked_at_moves_nothing(made, tmp_path, monkeypatch):
+    store = Store(tmp_path / "study")
+    shutil.copytree(made / "done", store.folder)
+    stat = Path.stat
+
+    def refused(path: Path, **more):
+        if path.parent == store.path(CELL):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **more)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    assert store.state(CELL).state == "unreadable"
+    assert store.set_aside(CELL) is None
+    monkeypatch.undo()
+    assert store.state(CELL).state == "done"
+
+
 def test_what_is_missing_or_of_another_kind(made, study, tmp_path, capsys):
     folder = tmp_path / "study"
     for kind in ("done", "begun"):

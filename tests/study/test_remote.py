@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -488,6 +489,23 @@ def test_a_finished_copy_of_a_run_counts_before_a_diverged_one(store, whole):
                 ).encode()
             store.objects.write(f"{name}/{file.name}", content)
     assert [row["status"] for row in store.rows([])] == ["done"]
+
+
+def test_a_copy_that_cannot_be_read_for_now_moves_no_object(store, monkeypatch):
+    carry_out_all(store, CELLS[:1], Quiet())
+    store.refresh()
+    copy, opened_by_system = store.copies.path(f"{CELLS[0].name}/result.json"), os.open
+
+    def refuse(path: Any, *args: Any, **more: Any) -> int:
+        if Path(os.fspath(path)) == copy:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+        return opened_by_system(path, *args, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert store.state(CELLS[0]).state == "unreadable"
+    assert store.set_aside(CELLS[0]) is None
+    monkeypatch.undo()
+    assert states(store)[0] == "done"
 
 
 def test_no_copy_of_what_was_deleted_is_shown(store, whole):

@@ -188,6 +188,7 @@ class StudyCommand:
         from noisylabels.study.equal_runs import EqualCells
         from noisylabels.study.estimate import estimate
         from noisylabels.study.plan import shard
+        from noisylabels.study.store import NOT_RUN
 
         check_whole(self.threads, "--threads", 1)
         self._check_executor()
@@ -207,7 +208,7 @@ class StudyCommand:
         work = [
             (cell, max(1, cell.config.epochs - state.epoch))
             for cell, state in zip(cells, states, strict=True)
-            if state.state not in ("done", "failed")
+            if state.state not in NOT_RUN
         ]
         first = {cell.name for cell in equal.first([cell for cell, _ in work], store)}
         copied = f", {len(work) - len(first)} to copy" if len(first) < len(work) else ""
@@ -238,6 +239,7 @@ class StudyCommand:
         from noisylabels.study.executors import Inline
         from noisylabels.study.plan import read_seconds, shard
         from noisylabels.study.scheduling import carry_out_all
+        from noisylabels.study.store import NOT_RUN
 
         seconds = None if self.time_budget is None else read_seconds(self.time_budget)
         jobs = self._jobs()
@@ -261,7 +263,7 @@ class StudyCommand:
             store.state(cell) if cell.run_id in restored else state
             for cell, state in zip(cells, states, strict=True)
         ]
-        rest = [c for c, state in zip(cells, states, strict=True) if state.state not in ("done", "failed")]
+        rest = [c for c, state in zip(cells, states, strict=True) if state.state not in NOT_RUN]
         store.check_code(cells)
         view = Progress(store, [state.state for state in states])
         for line in said:
@@ -306,6 +308,9 @@ class StudyCommand:
                 return 1
         if work.signal is not None and (unfinished or running):
             return 128 + work.signal
+        if unreadable := [state.message for state in states if state.state == "unreadable"]:
+            count = "1 cell is" if len(unreadable) == 1 else f"{len(unreadable)} cells are"
+            raise InputError(f"{count} left as before: {unreadable[0]}")
         if unfinished and seconds is not None:  # the time was up
             return 0
         return 1 if failed else 0
@@ -316,6 +321,8 @@ class StudyCommand:
         if state.state == "failed" and self.retry:
             store.retry(cell)
             state = store.state(cell)
+        if state.state == "unreadable":
+            said.append(f"{cell.name} is left as it is: {state.message}")
         if state.state != "damaged":
             return state
         said.append(f"{cell.name} is damaged ({state.message})")

@@ -36,6 +36,11 @@ _FLAGS = (
 )
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
+_OF_THE_PATH = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EINVAL, errno.EFBIG),  # it is no regular file, too short for a position, or too large
+)
+
 Location = str | os.PathLike[str]
 
 
@@ -71,6 +76,21 @@ def read_bytes(path: Location, most_bytes: int = TEXT_BYTES) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it has no end, expected at most {limit:,} bytes", str(path))
     return content
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Return whether an error, or what led to it, is of the system and says nothing of a file's content.
+
+    Such as a disk or a server that does not answer, too many open files, or a missing permission.
+
+    >>> may_pass(PermissionError(errno.EACCES, "")), may_pass(FileNotFoundError(errno.ENOENT, ""))
+    (True, False)
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_THE_PATH:
+            return True
+        error = error.__context__
+    return False
 
 
 def read_status(path: Location, most_bytes: int) -> tuple[bytes, os.stat_result]:

@@ -17,7 +17,7 @@ from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.config import to_dict
 from noisylabels.core.files import file_digest, remove_file, write_json
 from noisylabels.core.json_text import parse_json
-from noisylabels.core.opening import open_file
+from noisylabels.core.opening import may_pass, open_file
 from noisylabels.core.process import processor
 from noisylabels.core.schema import REMEDY, checked, read_checked
 from noisylabels.experiment.config import NOT_IDENTITY, RunConfig
@@ -186,7 +186,7 @@ def check_ends(out: Path, *names: str) -> None:
     """Raise `CorruptedFile` if a binary file of a run is truncated or of another format.
 
     Only the start and end of each file are checked, because a study has thousands of runs. A missing file is
-    no error: weights may have been removed to save space.
+    no error: weights may have been removed to save space. An `OSError` is raised if it may pass.
     """
     for name in names:
         path, whole = out / name, _ENDS[name]
@@ -196,8 +196,9 @@ def check_ends(out: Path, *names: str) -> None:
                     continue
         except FileNotFoundError:
             continue
-        except (OSError, ValueError):
-            pass
+        except (OSError, ValueError) as error:
+            if may_pass(error):
+                raise
         raise CorruptedFile(f"{path} is damaged")
 
 
@@ -219,6 +220,8 @@ def _weights(file: BinaryIO) -> bool:
 
 
 def _zip(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    file.read()  # `is_zipfile` takes an error of the disk for another format
     return zipfile.is_zipfile(file)
 
 

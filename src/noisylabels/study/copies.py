@@ -18,7 +18,7 @@ from noisylabels.core.schema import read_checked
 from noisylabels.experiment.documents import Failure, Result
 from noisylabels.study.grid import Cell
 from noisylabels.study.objects import Entry, Objects
-from noisylabels.study.store import CellState, progress, row_of
+from noisylabels.study.store import CellState, progress, row_of, unread
 from noisylabels.training.history import History
 
 
@@ -89,7 +89,7 @@ class Copies:
                 "begun", *progress(History.read(history).rows if "history.jsonl" in files else [])
             )
         except InputError as error:
-            return CellState("damaged", message=str(error))
+            return CellState(unread(error), message=str(error))
 
     def _ended(self, cell: Cell) -> CellState:
         result = self._read(cell, "result.json", Result)

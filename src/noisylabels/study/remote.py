@@ -318,8 +318,9 @@ class RemoteStore(Store):
         with contextlib.suppress(Busy), self._leased(cell.name):
             self._relist(cell.name)
             files = [name for name in self.known.there[cell.name] if not name.startswith(".")]
-            wanted = damaged and "result.json" not in files
-            if not files or not (wanted or self._as_listed(cell).state == "damaged"):
+            state = self._as_listed(cell).state
+            wanted = damaged and "result.json" not in files and state != "unreadable"
+            if not files or not (wanted or state == "damaged"):
                 return None
             aside = self._free_name(cell.name)
             for name in files:

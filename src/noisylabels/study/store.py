@@ -24,6 +24,7 @@ from noisylabels.core.files import (
     write_json,
 )
 from noisylabels.core.locks import exclusive_lock, is_locked
+from noisylabels.core.opening import may_pass
 from noisylabels.core.schema import read_checked
 from noisylabels.experiment import Notes, catch_up, read_result
 from noisylabels.experiment.documents import Failure
@@ -41,9 +42,12 @@ from noisylabels.study.exports import Damage, read_export
 from noisylabels.study.grid import Cell
 from noisylabels.training.history import History
 
-STATES = ("done", "failed", "running", "begun", "waiting", "damaged")
+STATES = ("done", "failed", "running", "begun", "waiting", "damaged", "unreadable")
 """States of a cell: finished; failed or diverged; being run by a process; interrupted, to be resumed from its
-checkpoint; not started; its folder is corrupted."""
+checkpoint; not started; its folder is corrupted; its files cannot be read for a reason that may pass."""
+
+NOT_RUN = ("done", "failed", "unreadable")
+"""States of cells that a runner leaves as they are."""
 
 
 @dataclass(frozen=True)
@@ -172,9 +176,9 @@ class Store:
     def _seen(self, cell: Cell) -> CellState:
         """Return the state of a folder that no process is using."""
         out = self.path(cell)
-        if out.is_symlink() and not (out / "result.json").exists():
-            return CellState("damaged", message=f"{out} is a link, expected a folder of its own")
         try:
+            if out.is_symlink() and not (out / "result.json").exists():
+                return CellState("damaged", message=f"{out} is a link, expected a folder of its own")
             if not (out / "result.json").exists() and (out / "failure.json").exists():
                 return CellState("failed", message=read_checked(out / "failure.json", Failure)["message"])
             if not out.exists():
@@ -199,9 +203,9 @@ class Store:
             state = "done" if result.status == "done" else "failed"
             return CellState(state, epoch, accuracy, seconds, result.message)
         except OSError as error:
-            return CellState("damaged", message=f"{out} cannot be read: {error.strerror}")
+            return CellState(unread(error), message=f"{out} cannot be read: {error.strerror}")
         except InputError as error:
-            return CellState("damaged", message=str(error))
+            return CellState(unread(error), message=str(error))
 
     def set_aside(self, cell: Cell, *, damaged: bool = False) -> Path | str | None:
         """Move a damaged folder to damaged/ and return its new path; nothing is deleted.
@@ -215,13 +219,16 @@ class Store:
         """
         out = self.path(cell)
         with self._alone(cell) as ours:
-            # check again now that no other process can repair it
-            if not ours or not ((damaged and not (out / "result.json").exists()) or self._damaged(cell)):
+            if not ours or not self._damaged(cell, damaged):
                 return None
             return self._move_aside(out)
 
-    def _damaged(self, cell: Cell) -> bool:
-        return self._seen(cell).state == "damaged"
+    def _damaged(self, cell: Cell, reported: bool) -> bool:
+        """Return whether a folder is damaged, or reported to be: now that no other process can repair it."""
+        state = self._seen(cell).state
+        if state == "unreadable":
+            return False
+        return state == "damaged" or (reported and not (self.path(cell) / "result.json").exists())
 
     @contextlib.contextmanager
     def _alone(self, cell: Cell, *, make: bool = False) -> Iterator[bool]:
@@ -371,6 +378,11 @@ def row_of(out: Path) -> dict[str, Any]:
     }
 
 
+def unread(error: Exception) -> str:
+    """Return the state of a cell whose files could not be read."""
+    return "unreadable" if may_pass(error) else "damaged"
+
+
 def left(store: Store, cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that are neither finished nor failed."""
-    return [cell for cell in cells if store.state(cell).state not in ("done", "failed")]
+    """Return the cells that are neither finished nor failed, without those that cannot be read."""
+    return [cell for cell in cells if store.state(cell).state not in NOT_RUN]
