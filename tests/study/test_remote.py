@@ -291,6 +291,35 @@ def test_of_many_that_want_a_cell_one_has_it_at_a_time(tmp_path):
     assert store.find() == {}
 
 
+@pytest.mark.parametrize("rival", [True, False])
+def test_a_lease_that_another_runner_deletes_at_once_is_written_again(store, tmp_path, monkeypatch, rival):
+    """That runner had held this one for dead, and may want the cell too."""
+    runner = leases.Runner(store.objects, tmp_path / "home")
+    runner.start()
+    look, deleted = leases.look, []
+
+    def delayed(*args: Any) -> Any:
+        if not deleted:
+            deleted.append(True)
+            store.objects.delete(f"cell/.lease-{runner.id}")
+            if rival:
+                store.objects.write("cell/.lease-~", b"")
+                store.objects.write(".runners/~", b"")
+        return look(*args)
+
+    monkeypatch.setattr(leases, "look", delayed)
+    monkeypatch.setattr(leases, "TRY_SECONDS", 0.0)
+    if rival:
+        with pytest.raises(Busy):
+            leases.take(store.objects, "cell", runner.id, tmp_path / "home")
+        assert set(store.objects.find("cell")) == {"cell/.lease-~"}
+    else:
+        there = leases.take(store.objects, "cell", runner.id, tmp_path / "home")
+        assert set(there) == {f".lease-{runner.id}"}
+        assert set(store.objects.find("cell")) == {f"cell/.lease-{runner.id}"}
+    runner.close()
+
+
 def test_the_first_result_is_kept(store, whole):
     first = CELLS[0]
     result = (whole / first.name / "result.json").read_bytes()

@@ -134,6 +134,9 @@ def take(objects: Objects, cell: str, runner: str, home: Path) -> dict[str, Entr
     objects.write(f"{cell}/{_LEASE}{runner}", b"{}")
     for _ in range(TRIES):
         there = look(objects, cell)
+        if not has(there, runner):  # another runner held this one for dead
+            objects.write(f"{cell}/{_LEASE}{runner}", b"{}")
+            continue
         others = leases_of(there) - {runner}
         if others:
             beats = beats_of(objects.find(RUNNERS.rstrip("/")))
