@@ -462,6 +462,22 @@ def test_the_exit_code_names_the_signal(study, tmp_path, monkeypatch, capsys, bu
     assert "2 left; run the same command again to resume" in capsys.readouterr().err
 
 
+def test_the_time_budget_counts_from_the_start_of_the_command(study, tmp_path, monkeypatch, capsys):
+    """A slow store, or many cells to look at, take their time from it."""
+    note = Store.note
+
+    def slow(*args):
+        time.sleep(1.0)
+        return note(*args)
+
+    monkeypatch.setattr(Store, "note", slow)
+    assert main([*study, "--time-budget", "1s"]) == 0
+    said = capsys.readouterr()
+    assert "0 of 2 cells done" in said.out
+    assert "2 left; run the same command again to resume" in said.err
+    assert not list((tmp_path / "study").glob("*/config.json"))
+
+
 def test_a_signal_while_others_run_the_last_cell_is_in_the_exit_code(study, tmp_path, monkeypatch, capsys):
     store, tick = Store(tmp_path / "study"), Progress.tick
     for cell in CELLS:

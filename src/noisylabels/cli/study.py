@@ -223,12 +223,20 @@ class StudyCommand:
 
     def _run(self) -> int:
         import contextlib
+        import time
 
+        began = time.monotonic()  # before all that takes time of the budget
+
+        from noisylabels.study.plan import read_seconds
+
+        until = None if self.time_budget is None else began + read_seconds(self.time_budget)
         study, cells, store = self._cells()
         with contextlib.closing(store):
-            return self._run_cells(study, cells, store)
+            return self._run_cells(study, cells, store, until)
 
-    def _run_cells(self, study: Study, cells: list[Cell], store: Store) -> int:
+    def _run_cells(self, study: Study, cells: list[Cell], store: Store, until: float | None) -> int:
+        import time
+
         from noisylabels.cli.progress import Progress
         from noisylabels.cli.terminal import TerminalReporter
         from noisylabels.core.checks import InputError, check_whole
@@ -237,11 +245,13 @@ class StudyCommand:
         from noisylabels.study.embedding import embed_once
         from noisylabels.study.equal_runs import EqualCells
         from noisylabels.study.executors import Inline
-        from noisylabels.study.plan import read_seconds, shard
+        from noisylabels.study.plan import shard
         from noisylabels.study.scheduling import carry_out_all
         from noisylabels.study.store import NOT_RUN
 
-        seconds = None if self.time_budget is None else read_seconds(self.time_budget)
+        def seconds() -> float | None:
+            return None if until is None else max(0.0, until - time.monotonic())
+
         jobs = self._jobs()
         check_whole(self.threads, "--threads", 1)
         self._check_executor()
@@ -277,11 +287,11 @@ class StudyCommand:
             limit_threads()
         if rest:
             with TerminalReporter(1) as reporter:
-                seconds = embed_once(rest, reporter, seconds)
+                embed_once(rest, reporter, seconds())
         with view:
             if self.track:
                 store.catch_up(cells, self.track, view.note)
-            work = carry_out_all(store, rest, view, executor=executor, seconds=seconds, equal=equal)
+            work = carry_out_all(store, rest, view, executor=executor, seconds=seconds(), equal=equal)
         if rest and not work.full:
             store.refresh()
         after = {cell.name: store.state(cell) for cell in rest}
@@ -311,7 +321,7 @@ class StudyCommand:
         if unreadable := [state.message for state in states if state.state == "unreadable"]:
             count = "1 cell is" if len(unreadable) == 1 else f"{len(unreadable)} cells are"
             raise InputError(f"{count} left as before: {unreadable[0]}")
-        if unfinished and seconds is not None:  # the time was up
+        if unfinished and until is not None:  # the time was up
             return 0
         return 1 if failed else 0
 
