@@ -240,6 +240,66 @@ def test_a_runner_held_for_dead_sends_nothing_more(store, monkeypatch):
     assert not any(name.startswith(f"{first.name}/") and ".lease" not in name for name in names(store))
 
 
+def test_a_cell_submitted_again_is_lost_to_a_machine_that_was_only_cut_off(store, tmp_path, monkeypatch):
+    """Ray takes the machine for dead, but it still reaches the store."""
+    monkeypatch.setattr(RemoteStore, "patience_seconds", 0.5)
+    first, again = CELLS[0], []
+
+    def submit_again() -> None:
+        store.heard(first, None)
+        again.append(store.order(first)["at"]["runner"])
+        leases.take(store.objects, first.name, again[0], tmp_path / "another")
+
+    view = During(submit_again, store.path(first))
+    carry_out_all(store, [first], view)
+    assert view.ends == [(first.name, "busy")]
+    assert store.objects.find(first.name).keys() == {f"{first.name}/.lease-{again[0]}"}
+    other = opened(store.place)
+    assert states(other)[0] == "running"
+    store.close()  # ends the leases of this process
+    assert states(other)[0] == "waiting"
+
+
+def test_the_leases_of_the_submissions_of_a_cell(store, tmp_path):
+    first, home = CELLS[0], tmp_path / "another"
+    ids = []
+    for _ in range(3):
+        ids.append(store.order(first)["at"]["runner"])
+        store.heard(first, {"status": "interrupted", "message": ""})
+        assert store.order(first)["at"]["runner"] == ids[-1]  # it was answered: no other process is at work
+        store.heard(first, None)
+    assert len(set(ids)) == 3
+    assert {leases.runner_of(each) for each in ids} == {store._runner().id}
+    for each in ids[:2]:
+        assert leases.has(leases.take(store.objects, first.name, each, home), each)
+    assert store.objects.find(first.name).keys() == {f"{first.name}/.lease-{ids[1]}"}
+    with pytest.raises(Busy):  # of a machine that begins late
+        leases.take(store.objects, first.name, ids[0], home)
+    assert store.objects.find(first.name).keys() == {f"{first.name}/.lease-{ids[1]}"}
+    other = opened(store.place)
+    other._runner()
+    with pytest.raises(Busy):
+        leases.take(other.objects, first.name, f"{other._runner().id}", home)
+    other.close()
+    # what this process itself does with the cell ends them too
+    store.fail(first, "no such loss")
+    store.refresh()
+    store.retry(first)
+    assert states(store)[0] == "waiting"
+    assert not store.objects.find(first.name)
+
+
+def test_a_history_of_another_run_than_the_result_is_not_shown(store):
+    """Two machines that send the files of one cell can leave such objects."""
+    carry_out_all(store, CELLS[:2], Quiet())
+    history = store.objects.read(f"{CELLS[1].name}/history.jsonl") or b""
+    store.objects.write(f"{CELLS[0].name}/history.jsonl", history)
+    notes: list[str] = []
+    assert [row["run_id"] for row in store.rows(notes)] == [CELLS[1].run_id]
+    wrong = f"{store.place}/{CELLS[0].name}/history.jsonl does not end with the final row of the result"
+    assert notes == [f"{store.place}: skipped 1 damaged run, first: {wrong}"]
+
+
 def test_a_runner_waits_for_the_cells_of_one_that_dies(store, whole, monkeypatch):
     monkeypatch.setattr("noisylabels.study.remote.LOOK_SECONDS", 0.2)
     store.objects.write(f"{CELLS[0].name}/.lease-0another", b"")

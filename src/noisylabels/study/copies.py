@@ -110,9 +110,13 @@ class Copies:
     def row(self, cell: str) -> dict[str, Any]:
         """Return the row of a cell from the copies of `of_row`."""
         try:
-            return row_of(self.path(cell))
+            row = row_of(self.path(cell))
         except InputError as error:
             raise InputError(self.named(error)) from None
+        if row["final"] != (row["history"][-1] if row["history"] else None):
+            where = f"{self.objects.url}/{cell}"
+            raise InputError(f"{where}/history.jsonl does not end with the final row of the result")
+        return row
 
     def named(self, error: InputError) -> str:
         """Return a message about a copy with the URL of the object in place of the file."""

@@ -5,6 +5,9 @@ and listing the cell: it has the cell if there is no other live lease. Of two th
 time, each sees the other; the one with the lower id waits until the other has withdrawn. So no two live
 runners ever have one cell, if listings show what was written before, as those of S3, Google and Azure do.
 
+A runner that submits a cell again, because the machine that ran it was lost, gives this submission a lease of
+its own, ``CELL/.lease-ID.NUMBER``, which ends the one before: the machine may only be cut off.
+
 Times are those at which the store saw the writes, so that the clocks of the machines do not matter.
 """
 
@@ -106,8 +109,30 @@ def leases_of(names: Collection[str]) -> set[str]:
     return {name.removeprefix(_LEASE) for name in names if name.startswith(_LEASE)}
 
 
+def numbered(runner: str, number: int) -> str:
+    """Return the id of the lease of a runner's submission of a cell, the first being number 0.
+
+    >>> numbered("a1", 0), numbered("a1", 2)
+    ('a1', 'a1.2')
+    """
+    return f"{runner}.{number}" if number else runner
+
+
+def runner_of(lease: str) -> str:
+    """Return the runner of a lease.
+
+    >>> runner_of("a1.2")
+    'a1'
+    """
+    return lease.partition(".")[0]
+
+
+def _number(lease: str) -> int:
+    return int(lease.partition(".")[2] or 0)
+
+
 def live(runners: Collection[str], beats: Mapping[str, float], now: float, home: Path) -> set[str]:
-    """Return those runners that live.
+    """Return those runners, or leases of runners, that live.
 
     Args:
         runners: ids.
@@ -115,8 +140,9 @@ def live(runners: Collection[str], beats: Mapping[str, float], now: float, home:
         now: the time by the clock of the store.
         home: the folder of the study on this machine, which knows of runners here that were killed.
     """
-    lives = {each for each in runners if now - beats.get(each, float("-inf")) <= LEASE_SECONDS}
-    return {each for each in lives if not _lock(home, each).exists() or is_locked(_lock(home, each))}
+    lives = {each for each in runners if now - beats.get(runner_of(each), float("-inf")) <= LEASE_SECONDS}
+    locks = {each: _lock(home, runner_of(each)) for each in lives}
+    return {each for each, lock in locks.items() if not lock.exists() or is_locked(lock)}
 
 
 def take(objects: Objects, cell: str, runner: str, home: Path) -> dict[str, Entry]:
@@ -125,11 +151,11 @@ def take(objects: Objects, cell: str, runner: str, home: Path) -> dict[str, Entr
     Args:
         objects: the store.
         cell: name of the cell.
-        runner: id of the runner, which gives signs of life.
+        runner: id of the lease, see `numbered`; its runner gives signs of life.
         home: the folder of the study on this machine.
 
     Raises:
-        Busy: another runner has the cell.
+        Busy: another runner has the cell, or the same one has submitted it again.
     """
     objects.write(f"{cell}/{_LEASE}{runner}", b"{}")
     for _ in range(TRIES):
@@ -138,9 +164,15 @@ def take(objects: Objects, cell: str, runner: str, home: Path) -> dict[str, Entr
             objects.write(f"{cell}/{_LEASE}{runner}", b"{}")
             continue
         others = leases_of(there) - {runner}
+        before = {each for each in others if runner_of(each) == runner_of(runner)}
+        if any(_number(each) > _number(runner) for each in before):
+            break
+        for each in before:
+            objects.delete(f"{cell}/{_LEASE}{each}")
+        others -= before
         if others:
             beats = beats_of(objects.find(RUNNERS.rstrip("/")))
-            now = beats.get(runner, max(beats.values(), default=time.time()))
+            now = beats.get(runner_of(runner), max(beats.values(), default=time.time()))
             rivals = live(others, beats, now, home)
             for dead in others - rivals:
                 objects.delete(f"{cell}/{_LEASE}{dead}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,18 @@ from noisylabels.study.cell_list import entries, failure, listed_cell, read_list
 from noisylabels.study.copies import Copies, home_of, of_row, run_folder, telling
 from noisylabels.study.exports import Damage
 from noisylabels.study.grid import Cell
-from noisylabels.study.leases import LEASE_SECONDS, RUNNERS, Runner, beats_of, leased, leases_of, live, look
+from noisylabels.study.leases import (
+    LEASE_SECONDS,
+    RUNNERS,
+    Runner,
+    beats_of,
+    leased,
+    leases_of,
+    live,
+    look,
+    numbered,
+    runner_of,
+)
 from noisylabels.study.objects import Entry, Objects, open_objects
 from noisylabels.study.store import CellState, Store, progress
 from noisylabels.study.transfer import Copy
@@ -56,6 +67,7 @@ class _Known:
     beats: dict[str, float] = field(default_factory=dict)
     ended: dict[str, CellState] = field(default_factory=dict)  # cells, as their workers answered
     ours: set[str] = field(default_factory=set)  # cells that this process has submitted
+    lost: Counter[str] = field(default_factory=Counter)  # submissions of cells whose processes ended
     elsewhere: set[str] = field(default_factory=set)  # cells that another runner has
     looked: float = 0.0  # at cells that run elsewhere
     seen: dict[str, tuple[float, CellState]] = field(default_factory=dict)  # submitted cells: when, and what
@@ -103,6 +115,10 @@ class RemoteStore(Store):
             runner.start()
             self.known.runner = runner
         return self.known.runner
+
+    def _lease(self, name: str) -> str:
+        """Return the id of this process's lease of a cell."""
+        return numbered(self._runner().id, self.known.lost[name])
 
     def close(self) -> None:
         """End the signs of life of this process, if it gave any."""
@@ -167,7 +183,8 @@ class RemoteStore(Store):
     def _held(self, cell: Cell) -> bool:
         """Return whether another runner has a cell, by the last listing."""
         own = self.known.runner.id if self.known.runner is not None else None
-        others = leases_of(self.known.there.get(cell.name, {})) - {own}
+        leases = leases_of(self.known.there.get(cell.name, {}))
+        others = {lease for lease in leases if runner_of(lease) != own}
         now = self.known.beats.get(own or "", time.time())
         return bool(live(others, self.known.beats, now, self.folder))
 
@@ -258,7 +275,7 @@ class RemoteStore(Store):
         with contextlib.ExitStack() as stack:
             while True:
                 try:
-                    there = stack.enter_context(leased(self.objects, name, self._runner().id, self.folder))
+                    there = stack.enter_context(leased(self.objects, name, self._lease(name), self.folder))
                     break
                 except Busy:
                     if time.monotonic() > until:
@@ -274,13 +291,14 @@ class RemoteStore(Store):
     def order(self, cell: Cell) -> dict[str, Any]:
         """Return the configuration that a worker is sent, with what it needs to know of this store."""
         self.known.ours.add(cell.name)
-        at = {"url": self.objects.url, "cell": cell.name, "runner": self._runner().id}
+        at = {"url": self.objects.url, "cell": cell.name, "runner": self._lease(cell.name)}
         return super().order(cell) | {"at": at}
 
     def heard(self, cell: Cell, answer: Mapping[str, str] | None) -> None:
         """Note what a worker answered about a cell; None if its process ended."""
         self.known.ours.discard(cell.name)
         self.known.seen.pop(cell.name, None)
+        self.known.lost[cell.name] += answer is None
         status = None if answer is None else answer["status"]
         if answer is not None and status in ("done", "failed") and "progress" in answer:
             self.known.ended[cell.name] = CellState(
@@ -364,7 +382,7 @@ class RemoteStore(Store):
                     self.objects.delete(f"{cell.name}/{name}")
             if "failure.json" in new:
                 self.objects.put(self.path(cell) / "failure.json", f"{cell.name}/failure.json")
-            Copy(self.objects, cell.name, self.path(cell), self._runner().id).send(FILES)
+            Copy(self.objects, cell.name, self.path(cell), self._lease(cell.name)).send(FILES)
             remove_tree(self.path(cell), self.folder)
             self._relist(cell.name)
 

@@ -43,7 +43,7 @@ class Copy:
         objects: the store.
         cell: name of the cell.
         folder: the folder of the run.
-        runner: id of the runner that has the cell.
+        runner: id of the lease by which a runner has the cell.
     """
 
     def __init__(self, objects: Objects, cell: str, folder: Path, runner: str) -> None:
@@ -147,7 +147,7 @@ def carry_out_at(
     kept in the folder of this machine, and sent by the next run of the cell here.
 
     Args:
-        where: url of the study, name of the cell, id of its runner.
+        where: url of the study, name of the cell, id of its lease (runner).
         config: the configuration.
         stop: asked after every step whether to stop.
         track: names of trackers.
