@@ -139,6 +139,33 @@ def test_a_step_learns_from_the_selected_examples_alone():
         assert found.columns()["selected"] == pytest.approx(kept.double().mean().item())
 
 
+@pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.parametrize(
+    ("options", "per_class"),
+    [({"ignore_index": 0}, [0, 1, 1, 1]), ({"weight": torch.tensor([0, 0.5, 1, 9])}, [0, 0.5, 1, 9])],
+    ids=["ignored", "weights"],
+)
+def test_the_mean_of_agreeing_examples_is_that_of_labels_that_count(options, per_class, weighed):
+    torch.manual_seed(0)
+    z, y = 2 * torch.randn(N, K), torch.randint(K, (N,))
+    found = Agreement(Fixed(z), nl.loss("ce", **options), warmup=0)
+    w = torch.rand(N) if weighed else torch.ones(N)
+    found.weights = w if weighed else None
+    found.prepare(setup(N, K))
+    positions = torch.arange(N)
+    value, _ = found.step(Batch(positions.float()[:, None], y, positions))  # all are selected at first
+    c, w = np.array(per_class, dtype=float)[y], w.double().numpy()
+    costs = w * c * cross_entropy(z.double().numpy(), y.numpy())
+    assert value.item() == pytest.approx(costs.sum() / c.sum(), rel=1e-5)
+    found.begin_epoch(0)
+    found.selecting.fill_(True)
+    value, _ = found.step(Batch(positions.float()[:, None], y, positions))
+    kept = (z.argmax(1) == y).numpy() & (c > 0)
+    assert 0 < kept.sum() < (c > 0).sum()
+    expected = costs[kept].sum() / w[kept].sum() * w[c > 0].sum() / c.sum()
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_within_the_warmup_it_is_standard_training(sets, model):
     train, test = sets()
     one, other = model(), model()

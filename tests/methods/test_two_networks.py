@@ -11,8 +11,8 @@ import noisylabels as nl
 from methods.test_arithmetic import B, Fixed, K, softmax
 from methods.test_contract import RUN, setup
 from noisylabels.data.loader import Batch
-from noisylabels.methods.coteaching import SmallLossPair
-from noisylabels.methods.coteaching_plus import disagreement, mean_of_kept_among
+from noisylabels.methods.coteaching import SmallLossPair, mean_of_kept_among
+from noisylabels.methods.coteaching_plus import disagreement
 from noisylabels.methods.expression import method
 from noisylabels.methods.fit import fit
 from noisylabels.methods.jocor import symmetric_divergence
@@ -137,6 +137,88 @@ def test_class_weights_concern_the_losses_alone():
     losses = sum(nn.functional.cross_entropy(z.float(), TARGET, weight=weight) for z in (FIRST, SECOND))
     expected = 0.3 * losses.item() + 0.7 * divergence(FIRST_P, SECOND_P).mean()
     assert value == pytest.approx(expected, rel=1e-5)
+
+
+# Class weights and ignored classes ----------------------------------------------------------------
+
+CLASS_WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 40.0, 0.1])
+PER_CLASS = {
+    "weights": ({"weight": CLASS_WEIGHTS}, CLASS_WEIGHTS.double().numpy()),
+    "a weight of 0": ({"weight": torch.tensor([1.0, 0, 1, 3, 1])}, np.array([1.0, 0, 1, 3, 1])),
+    "ignored": ({"ignore_index": 1}, np.array([1.0, 0, 1, 1, 1])),
+}
+PAIRS = ["coteaching", "coteaching_plus", "jocor"]
+
+
+def differing() -> np.ndarray:
+    return FIRST_P.argmax(1) != SECOND_P.argmax(1)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+@pytest.mark.parametrize("case", PER_CLASS)
+@pytest.mark.parametrize("name", PAIRS)
+def test_labels_are_selected_by_losses_without_class_weights(name, case, rate):
+    """And among those that the loss counts; the mean of what is kept is relative to the mean class weight."""
+    options, per_class = PER_CLASS[case]
+    c = per_class[TARGET.numpy()]
+    assert 0 < (c == 0).sum() < B - 5 or case == "weights"
+    relative = c / c[c > 0].mean()
+    among = np.flatnonzero((c > 0) & (differing() if name == "coteaching_plus" else True))
+    if name == "jocor":
+        apart = divergence(FIRST_P, SECOND_P)
+        chosen = [kept(0.3 * (COSTS[0] + COSTS[1]) + 0.7 * apart, among, rate)] * 2
+        expected = (0.3 * relative * (COSTS[0] + COSTS[1]) + 0.7 * apart)[chosen[0]].mean()
+    else:
+        chosen = [kept(costs, among, rate) for costs in reversed(COSTS)]
+        expected = sum((relative * costs)[at].mean() for costs, at in zip(COSTS, chosen, strict=True))
+    more = {"coteaching_plus": ",warmup=0", "jocor": ",lambda_=0.7"}.get(name, "")
+    for loss in (nl.loss("ce", **options), nn.CrossEntropyLoss(**options)):
+        value, found = step(f"{name}(forget_rate={rate},num_gradual=0{more})", loss=loss)
+        assert value == pytest.approx(expected, rel=1e-5)
+        for network, there in zip(found.networks, chosen, strict=True):
+            assert network.table.grad.abs().sum(1).nonzero().flatten().tolist() == sorted(there)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda **more: nn.CrossEntropyLoss(label_smoothing=0.4, **more),
+        lambda **more: nl.loss("boot_soft(beta=0.7)", **more),
+    ],
+    ids=["smoothed", "boot_soft"],
+)
+def test_class_weights_of_other_labels_do_not_select_either(name, loss):
+    """The costs of a smoothed label count with the weights of their own classes."""
+    more = ",warmup=0" if name == "coteaching_plus" else ""
+    rows = []
+    for options in ({}, {"weight": CLASS_WEIGHTS}):
+        _, found = step(f"{name}(forget_rate=0.4,num_gradual=0{more})", loss=loss(**options))
+        rows.append(torch.stack([network.table.grad.abs().sum(1) > 0 for network in found.networks]))
+    assert torch.equal(*rows)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_selection_leaves_a_loss_as_it_was(name):
+    made, other = (nl.loss("ce+auto*gce", weight=CLASS_WEIGHTS) for _ in range(2))
+    step(f"{name}(forget_rate=0.4)", loss=made)
+    for logits in (FIRST, SECOND):
+        other(logits.float().requires_grad_(), TARGET)
+    assert made.current_weights() == other.current_weights() != {"gce": 1.0}
+    assert torch.equal(made.weight, CLASS_WEIGHTS)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_weights_of_examples_and_of_classes(name):
+    """Without a rate, the mean of weight times loss as the loss reduces it, as in standard training."""
+    weights = torch.rand(B, generator=torch.Generator().manual_seed(3))
+    for options, per_class in PER_CLASS.values():
+        c = per_class[TARGET.numpy()]
+        expected = sum((weights.double().numpy() * c * costs).sum() / c.sum() for costs in COSTS)
+        more = {"coteaching_plus": ",warmup=9", "jocor": ",lambda_=0"}.get(name, "")
+        loss = nl.loss("ce", **options)
+        value, _ = step(f"{name}(forget_rate=0{more})", loss=loss, weights=weights)
+        assert value == pytest.approx(expected, rel=1e-5)
 
 
 # Limits -------------------------------------------------------------------------------------------

@@ -149,6 +149,8 @@ class Agreement(Method):
         selected = agrees(trend, batch.target) | ~learned
         self.selected.index_copy_(0, batch.positions, selected)
         weights = None if self.weights is None else self.weights.index_select(0, batch.positions)
+        if (counted := self.counted(batch.target)) is not None:
+            weights = counted.float() if weights is None else weights * counted
         value = mean_of_selected(self.loss_values(logits, batch.target), selected, weights)
         return value * self.loss_scale(batch.target), logits
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,29 @@ def mean_of_kept(values: Tensor, order: Tensor, forget_rate: Tensor, weights: Te
     return torch.where(inside, each * ordered, 0.0).sum() / (share * len(values)).clamp_min(1e-6)
 
 
+def mean_of_kept_among(
+    values: Tensor, order: Tensor, among: Tensor, forget_rate: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Return `mean_of_kept` of a part of a batch, (): 0 for an empty part.
+
+    Args:
+        values: (B,).
+        order: (B,) int64, positions of values.
+        among: (B,) bool, the part.
+        forget_rate: (), the share of the part that is left out.
+        weights: (B,), 0 or more; None for equal ones.
+
+    >>> values, order = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1, 2, 0])
+    >>> mean_of_kept_among(values, order, torch.tensor([True, False, True]), torch.tensor(0.5))
+    tensor(2.)
+    """
+    inside = among.to(values.dtype)
+    each = inside if weights is None else inside * weights
+    # not 0 times a loss, which may be infinite
+    mean = mean_of_kept(torch.where(among, values, 0.0), order, forget_rate, each)
+    return mean * (len(values) / inside.sum().clamp_min(1))
+
+
 class SmallLossPair(Method, ABC):
     """Two networks that are trained on the examples of small loss; methods derive from it.
 
@@ -112,9 +135,54 @@ class SmallLossPair(Method, ABC):
         """Return the logits of both networks, (B, K) each."""
         return self.logits(batch.inputs), self.logits(batch.inputs, network=1)
 
-    def weights_of(self, batch: Batch) -> Tensor | None:
-        """Return the weights of a batch's examples, (B,), or None."""
-        return None if self.weights is None else self.weights.index_select(0, batch.positions)
+    def unweighted(self, values: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the losses without class weights, (B,), by which examples are selected.
+
+        By weighted ones the labels of a class of large weight would be left out, right or wrong.
+
+        Args:
+            values: (B,), the losses.
+            logits: (B, K), which they were computed from.
+            target: (B,) int64.
+        """
+        if self.loss_counts(target) is None or getattr(self.loss, "weight", None) is None:
+            return values
+        plain: Any = copy.copy(self.loss)
+        plain.reduction = "none"
+        plain._buffers = {**plain._buffers, "weight": None}  # the copy shares its dictionaries
+        plain.training = False  # a loss with state has learned from these logits
+        with torch.no_grad():
+            found: Tensor = plain(logits, target)
+        return found
+
+    def mean_of_first(
+        self, values: Tensor, order: Tensor, batch: Batch, among: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean of a batch's values that come first in an order, without the share left out, ().
+
+        Labels that the loss does not count are left out beforehand, as are those outside `among`, (B,) bool.
+        """
+        weights = None if self.weights is None else self.weights.index_select(0, batch.positions)
+        counted = self.counted(batch.target)
+        if counted is not None:
+            among = counted if among is None else among & counted
+        if among is None:
+            return mean_of_kept(values, order, self.forgotten, weights)
+        return mean_of_kept_among(values, order, among, self.forgotten, weights)
+
+    def mean_of_exchanged(
+        self, logits: tuple[Tensor, Tensor], batch: Batch, among: Tensor | None = None
+    ) -> Tensor:
+        """Return the sum of both networks' mean losses on what the other one selects, ()."""
+        first, second = (self.loss_values(each, batch.target) for each in logits)
+        chosen, others = (
+            small_loss(self.unweighted(*each, batch.target), len(batch.target))
+            for each in ((first, logits[0]), (second, logits[1]))
+        )
+        value = self.mean_of_first(first, others, batch, among) + self.mean_of_first(
+            second, chosen, batch, among
+        )
+        return value * self.class_scale(batch.target)
 
     def columns(self) -> dict[str, float | None]:
         """Return the share of a batch that was left out."""
@@ -127,6 +195,9 @@ class CoTeaching(SmallLossPair):
     A network's smallest losses are mostly those of correct labels, as long as it has not memorized the
     others. Two networks make different errors, so that those of the selection do not add up. The first one,
     which is the given model, is evaluated and saved.
+
+    Class weights inside the loss concern what is minimized, not the selection. Labels that the loss ignores
+    are left out before the share.
 
     Args:
         model: from inputs to logits (B, K).
@@ -159,13 +230,8 @@ class CoTeaching(SmallLossPair):
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of both networks' losses on what the other selects, and the first one's logits."""
-        size, logits, weights = len(batch.target), self.both_logits(batch), self.weights_of(batch)
-        first, second = (self.loss_values(each, batch.target) for each in logits)
-        chosen, others = small_loss(first, size), small_loss(second, size)
-        value = mean_of_kept(first, others, self.forgotten, weights) + mean_of_kept(
-            second, chosen, self.forgotten, weights
-        )
-        return value * self.loss_scale(batch.target), logits[0]
+        logits = self.both_logits(batch)
+        return self.mean_of_exchanged(logits, batch), logits[0]
 
 
 def check_second(second: object, model: nn.Module) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
-from noisylabels.methods.coteaching import SmallLossPair, mean_of_kept, small_loss
+from noisylabels.methods.coteaching import SmallLossPair
 from noisylabels.methods.inputs import AUTO
 from noisylabels.training.method import LossFunction, Setup
 
@@ -26,29 +26,6 @@ def disagreement(first: Tensor, second: Tensor) -> Tensor:
     tensor([False,  True])
     """
     return first.argmax(1) != second.argmax(1)
-
-
-def mean_of_kept_among(
-    values: Tensor, order: Tensor, among: Tensor, forget_rate: Tensor, weights: Tensor | None = None
-) -> Tensor:
-    """Return `mean_of_kept` of a part of a batch, (): 0 for an empty part.
-
-    Args:
-        values: (B,).
-        order: (B,) int64, positions of values.
-        among: (B,) bool, the part.
-        forget_rate: (), the share of the part that is left out.
-        weights: (B,), 0 or more; None for equal ones.
-
-    >>> values, order = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1, 2, 0])
-    >>> mean_of_kept_among(values, order, torch.tensor([True, False, True]), torch.tensor(0.5))
-    tensor(2.)
-    """
-    inside = among.to(values.dtype)
-    each = inside if weights is None else inside * weights
-    # not 0 times a loss, which may be infinite
-    mean = mean_of_kept(torch.where(among, values, 0.0), order, forget_rate, each)
-    return mean * (len(values) / inside.sum().clamp_min(1))
 
 
 class CoTeachingPlus(SmallLossPair):
@@ -111,16 +88,10 @@ class CoTeachingPlus(SmallLossPair):
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of both networks' losses on what the other selects, and the first one's logits."""
-        size, logits, weights = len(batch.target), self.both_logits(batch), self.weights_of(batch)
+        logits = self.both_logits(batch)
         differs = disagreement(*logits)
-        self.differing += torch.stack([differs.sum(), torch.full_like(differs.sum(), size)])
-        among = differs | ~self.selecting
-        first, second = (self.loss_values(each, batch.target) for each in logits)
-        chosen, others = small_loss(first, size), small_loss(second, size)
-        value = mean_of_kept_among(first, others, among, self.forgotten, weights) + mean_of_kept_among(
-            second, chosen, among, self.forgotten, weights
-        )
-        return value * self.loss_scale(batch.target), logits[0]
+        self.differing += torch.stack([differs.sum(), torch.full_like(differs.sum(), len(batch.target))])
+        return self.mean_of_exchanged(logits, batch, among=differs | ~self.selecting), logits[0]
 
     def columns(self) -> dict[str, float | None]:
         """Return the share that was left out, and that of the examples on which the networks disagreed."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from noisylabels.data.loader import Batch
 from noisylabels.losses.presets import Preset
-from noisylabels.methods.coteaching import SmallLossPair, mean_of_kept, small_loss
+from noisylabels.methods.coteaching import SmallLossPair, small_loss
 from noisylabels.methods.inputs import AUTO
 from noisylabels.training.method import LossFunction
 
@@ -80,10 +80,16 @@ class Jocor(SmallLossPair):
 
     def step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mean joint loss of the examples where it is smallest, and the first network's logits."""
-        logits = self.both_logits(batch)
-        first, second = (self.loss_values(each, batch.target) for each in logits)
-        # class weights concern the losses, not the divergence
-        losses = (first + second) * self.loss_scale(batch.target)
-        joint = (1 - self.lambda_) * losses + self.lambda_ * symmetric_divergence(*logits)
-        order = small_loss(joint, len(batch.target))
-        return mean_of_kept(joint, order, self.forgotten, self.weights_of(batch)), logits[0]
+        logits, target = self.both_logits(batch), batch.target
+        first, second = (self.loss_values(each, target) for each in logits)
+        divergence = symmetric_divergence(*logits)
+        # class weights concern the losses, neither the divergence nor the selection
+        joint = self._joint((first + second) * self.class_scale(target), divergence)
+        plain = self.unweighted(first, logits[0], target) + self.unweighted(second, logits[1], target)
+        order = small_loss(self._joint(plain, divergence), len(target))
+        return self.mean_of_first(joint, order, batch), logits[0]
+
+    def _joint(self, losses: Tensor, divergence: Tensor) -> Tensor:
+        """Return the joint loss of each example, (B,)."""
+        joint: Tensor = (1 - self.lambda_) * losses + self.lambda_ * divergence
+        return joint

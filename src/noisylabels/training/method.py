@@ -354,6 +354,30 @@ class Method(nn.Module, ABC):
             counts = counts.masked_fill(target == ignored, 0.0)
         return counts
 
+    def counted(self, target: Tensor) -> Tensor | None:
+        """Return whether the mean loss counts each label, (B,) bool; None if it counts all.
+
+        It does not count an ignored class, nor one of weight 0.
+
+        Args:
+            target: (B,) int64, the given labels of the batch.
+        """
+        counts = self.loss_counts(target)
+        return None if counts is None else counts > 0
+
+    def class_scale(self, target: Tensor) -> Tensor | float:
+        """Return the factor by which the mean of a batch's counted `loss_values` is the loss.
+
+        It is 1 divided by the mean class weight of the counted labels, and 0 without any.
+
+        Args:
+            target: (B,) int64, the given labels of the batch.
+        """
+        counts = self.loss_counts(target)
+        if counts is None:
+            return 1.0
+        return (counts > 0).sum() / counts.sum().clamp_min(torch.finfo(counts.dtype).tiny)
+
     def loss_scale(self, target: Tensor) -> Tensor | float:
         """Return the factor by which the mean of a batch's `loss_values` is the loss.
 
