@@ -391,6 +391,32 @@ def test_ogc_clips_a_class_in_proportion_to_its_weight(logits, target):
     assert (found.tau < 50 * weight).all()
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ogc_with_a_loss_of_torch_has_the_thresholds_of_ours(logits, target, weighted):
+    """Its class weights are float32, and the slopes on the grid float64."""
+    weight = torch.tensor([0.2, 1.0, 3.0, 10.0, 0.5]) if weighted else None
+    theirs = nn.CrossEntropyLoss(weight=weight)
+    ours, other = (queued(loss, logits, target) for loss in (nl.loss("ce", weight=weight), theirs))
+    torch.testing.assert_close(other.tau, ours.tau, rtol=1e-6, atol=0)
+    p = torch.tensor([1e-7, 0.3, 1 - 1e-7], dtype=torch.float64)
+    for label in range(K):
+        found = other.slope_at(p, torch.tensor(label))
+        w = weight[label].item() if weighted else 1.0
+        np.testing.assert_allclose(found, w / p, rtol=1e-6)  # |d(-w log p)/dp|
+    assert theirs.weight is None or theirs.weight.dtype == torch.float32
+    assert theirs.reduction == "mean"
+
+
+@pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 2.0, 0.5])])
+def test_a_run_of_ogc_with_a_loss_of_torch(weight, sets, model):
+    ends = []
+    for loss in (nl.loss("ce", weight=weight), nn.CrossEntropyLoss(weight=weight)):
+        network, (train, test) = model(), sets()
+        fit(network, train, test, loss, method="ogc(epsilon=1,time_frame=2,queue_size=24)", **RUN)
+        ends.append(network[-1].weight)
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-3, atol=1e-5)
+
+
 def test_the_queue_keeps_its_order_and_forgets_the_oldest():
     draw = np.random.default_rng(0)
     ours, theirs = torch.full((7,), torch.nan), [math.nan] * 7

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import ClassVar
+from itertools import chain
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from noisylabels.data.loader import Batch
+from noisylabels.losses.modules import Loss
 from noisylabels.methods.mixture import fit_two_parts
 from noisylabels.training.method import PART, LossFunction, Method, Setup
 
@@ -193,8 +196,18 @@ class Ogc(Method):
         own = torch.log(p) - torch.log1p(-p) + math.log(self.num_labels - 1)
         logits = torch.zeros(len(p), self.num_labels, dtype=p.dtype, device=p.device)
         logits = logits.scatter(1, label[:, None], own[:, None]).requires_grad_()
-        (found,) = torch.autograd.grad(self.loss_values(logits, label, learns=False).sum(), logits)
+        (found,) = torch.autograd.grad(self._values_on_grid(logits, label).sum(), logits)
         return found.gather(1, label[:, None]).squeeze(1).abs() / (p * (1 - p))
+
+    def _values_on_grid(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of each row, (M,), in the type of the logits, which is a wide one."""
+        tensors = () if isinstance(self.loss, Loss) else _tensors(self.loss)  # Loss computes in any type
+        if all(tensor.dtype == logits.dtype for tensor in tensors if tensor.is_floating_point()):
+            return self.loss_values(logits, label, learns=False)
+        wide: Any = copy.deepcopy(self.loss).to(logits.dtype)  # type: ignore[attr-defined]
+        wide.reduction, wide.training = "none", False
+        found: Tensor = wide(logits, label)
+        return found
 
     def columns(self) -> dict[str, float | None]:
         """Return the mean threshold of the classes; None while nothing is clipped."""
@@ -208,3 +221,8 @@ class Ogc(Method):
     def set_extra_state(self, state: int) -> None:
         """Restore the number of steps."""
         self.steps = state
+
+
+def _tensors(loss: object) -> Iterator[Tensor]:
+    """Return the parameters and buffers of a loss that is a module, and nothing for others."""
+    return chain(loss.parameters(), loss.buffers()) if isinstance(loss, nn.Module) else iter(())
