@@ -23,12 +23,13 @@ import noisylabels as nl
 from methods.conftest import CASES, EXPRESSIONS, ready
 from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import Interrupted
-from noisylabels.data.images import replaced
+from noisylabels.data.images import image_set, replaced
 from noisylabels.data.loader import Batch
 from noisylabels.experiment import corrupt_set
 from noisylabels.methods.catalog import METHODS
 from noisylabels.methods.expression import method
 from noisylabels.methods.fit import fit
+from noisylabels.training import training_data
 from noisylabels.training.callbacks import PauseWhen
 from noisylabels.training.capture import Captured, is_static
 from noisylabels.training.method import Method, Setup
@@ -322,8 +323,6 @@ def test_a_method_that_does_not_weigh_examples_refuses_weights(sets, model):
 
 @pytest.mark.parametrize("labels", [torch.rand(41, 3), torch.full((41,), -100)])
 def test_soft_and_ignored_labels_are_refused_before_any_method(labels, sets):
-    from noisylabels.data.images import image_set
-
     train, _ = sets()
     with pytest.raises(InputError, match="expected"):
         image_set(train.images, labels, train.class_names)
@@ -339,6 +338,50 @@ def test_a_loss_that_ignores_a_class(expression, sets, model):
         return
     history = fit(model(), train, test, criterion, method=ready(expression), **RUN)
     assert np.isfinite(history.column("train_loss")).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"ignore_index": 1}, {"weight": torch.tensor([0.2, 1.0, 5.0])}], ids=["ignored", "weights"]
+)
+def test_the_test_loss_is_that_of_the_set_whatever_its_batches(options, sets, model, monkeypatch):
+    """Sorted by class, as a folder of images is: batches of 4 have no label that counts."""
+    train, test = sets()
+    order = test.labels.argsort()
+    test = image_set(test.images[order], test.labels[order], test.class_names, name="tiny")
+    found = []
+    for size in (4, 20):
+        monkeypatch.setattr(training_data, "evaluation_batch_size", lambda inputs, size=size: size)
+        history = fit(model(), train, test, nl.loss("ce", **options), method="standard", **RUN)
+        found.append(history.column("test_loss"))
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+@EVERY
+@pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.parametrize(
+    "options", [{"ignore_index": 1}, {"weight": torch.tensor([1.0, 0, 2])}], ids=["ignored", "weight 0"]
+)
+def test_a_batch_without_a_label_that_counts_teaches_nothing(expression, options, weighed, model):
+    """The loss itself divides 0 by 0."""
+    if refuses(expression, options):
+        return
+    for loss in (nl.loss("ce", **options), nn.CrossEntropyLoss(**options)):
+        network = model(norm=False)
+        found = ready(expression, n=40)(network, loss)
+        found.weights = torch.ones(40) if weighed else None
+        found.prepare(setup(40))
+        for epoch in (0, 2):
+            found.begin_epoch(epoch)
+            views = [torch.randn(8, 1, 4, 4) for _ in range(2)]
+            more = (views[1],) if found.views != 1 else ()
+            batch = Batch(views[0], torch.ones(8).long(), torch.arange(8), epoch, more)
+            value, _ = found.step(batch)
+            value.backward()
+            assert value.isfinite()
+            assert network[-1].weight.grad.isfinite().all()
+            if method(expression).name in ("standard", "forward", "ogc", "coteaching", "agreement", "mixup"):
+                assert value == 0
+                assert network[-1].weight.grad.abs().sum() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 from torch import nn
 
+import noisylabels as nl
 from noisylabels.data.loader import Batches
+from noisylabels.methods.standard import Standard
 from noisylabels.training.metrics import dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.running_metrics import RunningMetrics, zero_sum
 
@@ -99,6 +102,54 @@ def test_evaluate_against_a_naive_loop_whatever_the_batches(batch_size):
     losses = [nn.functional.cross_entropy(logits[i], labels[i]).item() for i in range(7)]
     assert said.loss == pytest.approx(sum(losses) / 7, rel=1e-6)
     assert said.finite is True
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 9, 100])
+@pytest.mark.parametrize(
+    "own", [nl.loss, lambda _, **more: nn.CrossEntropyLoss(**more)], ids=["ours", "torch"]
+)
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        ({"weight": torch.tensor([0.1, 0.0, 2.0, 7.0])}, [0.1, 0.0, 2.0, 7.0]),
+        ({"ignore_index": 1}, [1, 0, 1, 1]),
+        ({"ignore_index": 2, "weight": torch.tensor([0.1, 4.0, 2.0, 7.0])}, [0.1, 4.0, 0, 7.0]),
+    ],
+    ids=["weights", "ignored", "both"],
+)
+def test_the_loss_of_a_set_does_not_depend_on_the_batches(options, weights, own, batch_size):
+    """Sorted by class, as a folder of images is, so that batches have no label that counts."""
+    logits = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 3])
+    off = functools.partial(torch.autocast, "cpu", enabled=False)
+    method = Standard(nn.Linear(1, 4), own("ce", **options))
+    said = evaluate(Fixed(logits).eval(), numbered(labels, batch_size), method.evaluation_loss, off)
+    each = [nn.functional.cross_entropy(logits[i], labels[i]).item() for i in range(9)]
+    w = [weights[y] for y in labels.tolist()]
+    assert said.loss == pytest.approx(sum(a * b for a, b in zip(w, each, strict=True)) / sum(w), rel=1e-6)
+    assert said.loss == pytest.approx(own("ce", **options)(logits, labels).item(), rel=1e-6)
+
+
+def test_a_set_without_a_label_that_counts_has_no_loss():
+    off = functools.partial(torch.autocast, "cpu", enabled=False)
+    method = Standard(nn.Linear(1, 4), nl.loss("ce", ignore_index=0))
+    said = evaluate(
+        Fixed(torch.zeros(5, 3)).eval(), numbered(torch.zeros(5).long(), 2), method.evaluation_loss, off
+    )
+    assert math.isnan(said.loss)
+
+
+def test_an_evaluation_loss_of_a_method_s_own_is_averaged_over_the_examples():
+    class Own(Standard):
+        def evaluation_loss(self, logits, target):
+            return torch.tensor(float(len(target)))
+
+    off = functools.partial(torch.autocast, "cpu", enabled=False)
+    method = Own(nn.Linear(1, 4), nl.loss("ce", ignore_index=1))
+    said = evaluate(
+        Fixed(torch.zeros(5, 3)).eval(), numbered(torch.zeros(5).long(), 3), method.evaluation_loss, off
+    )
+    assert said.loss == (3 * 3 + 2 * 2) / 5
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

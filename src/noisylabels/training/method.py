@@ -244,6 +244,22 @@ class Method(nn.Module, ABC):
         """
         return self.loss(logits, target)
 
+    def evaluation_sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the sums over a batch, () each, whose ratio over all batches is the loss of a set.
+
+        They are those of the losses and of what a mean divides by. None for a loss that counts each example
+        once, or is not known to do otherwise, and for an `evaluation_loss` of the method's own: that of the
+        set is then the mean over the examples.
+
+        Args:
+            logits: (B, K) float32.
+            target: (B,) int64.
+        """
+        counts = self._mean_counts(target)
+        if counts is None or type(self).evaluation_loss is not Method.evaluation_loss:
+            return None
+        return self.loss_values(logits, target).sum(), counts.sum()
+
     def columns(self) -> dict[str, float | None]:
         """Return columns to add to the history at the end of an epoch."""
         return {}
@@ -390,15 +406,21 @@ class Method(nn.Module, ABC):
         counts = self.loss_counts(target)
         if counts is None:
             return 1.0
-        # all labels may be ignored: their values are 0
-        return len(target) / counts.sum().clamp_min(torch.finfo(counts.dtype).tiny)
+        total = counts.sum()
+        return len(target) / torch.where(total > 0, total, 1.0)  # without a label that counts, values are 0
+
+    def _mean_counts(self, target: Tensor) -> Tensor | None:
+        """Return `loss_counts` of a loss that is a mean; None for 1 each, and for other reductions."""
+        return self.loss_counts(target) if getattr(self.loss, "reduction", None) == "mean" else None
 
     def mean_loss(self, logits: Tensor | tuple[Tensor, ...], batch: Batch) -> Tensor:
         """Return the loss of a batch, (): with weights the mean of weight times loss.
 
+        It is 0 for a batch without a label that counts, where the loss itself divides 0 by 0.
+
         `logits` are (B, K), or a tuple with those of each view, for a loss that compares views.
         """
-        if self.weights is None:
+        if self.weights is None and self._mean_counts(batch.target) is None:
             return self.loss(logits, batch.target)
         return self.mean_of_losses(self.loss_values(logits, batch.target), batch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -67,7 +68,7 @@ class Evaluation(NamedTuple):
 
     predicted: Tensor  # int64 (N,), on the CPU, in the order of the batches, as the labels
     labels: Tensor
-    loss: float  # mean per example
+    loss: float  # mean, with the class weights of the loss
     finite: bool  # whether all logits are finite
 
     @property
@@ -89,22 +90,32 @@ def evaluate(
     Args:
         predict: from inputs to logits (B, K), its networks in evaluation mode.
         batches: of the set.
-        loss: from float32 logits and target to the mean of a batch.
+        loss: from float32 logits and target to the mean of a batch. If it is a method's, whose loss has class
+            weights or ignores a class, the mean over the set is divided by what the loss counts in the set,
+            so that it does not depend on the batches.
         autocast: the context that `predict` runs in.
         ranks: the processes that evaluate a part of the batches each; by default this one, all.
     """
     ranks = ranks or Ranks()
     none = torch.zeros(0, dtype=torch.int64, device=batches.device)
     predicted, labels = [none], [none]
-    total, infinite = zero_sum(batches.device), zero_sum(batches.device)
+    total, count, infinite = (zero_sum(batches.device) for _ in range(3))
+    sums = getattr(getattr(loss, "__self__", None), "evaluation_sums", None)
     for batch in batches.epoch(0, *ranks.part(len(batches))):
         with autocast():
             logits = predict(batch.inputs)
-        total += loss(logits.float(), batch.target).to(total.dtype) * len(batch.target)
+        found = None if sums is None else sums(logits.float(), batch.target)
+        if found is None:
+            total += loss(logits.float(), batch.target).to(total.dtype) * len(batch.target)
+            count += len(batch.target)
+        else:
+            total += found[0].to(total.dtype)
+            count += found[1].to(total.dtype)
         predicted.append(logits.argmax(1))
         labels.append(batch.target)
         infinite += ~logits.isfinite().all()
-    ranks.sum(total)
-    ranks.sum(infinite)
-    every, found = (ranks.concatenate(torch.cat(each)).cpu() for each in (labels, predicted))
-    return Evaluation(found, every, float(total) / len(every), not float(infinite))
+    for each in (total, count, infinite):
+        ranks.sum(each)
+    every, chosen = (ranks.concatenate(torch.cat(each)).cpu() for each in (labels, predicted))
+    mean = float(total) / (float(count) or math.nan)  # of a set whose labels are all ignored there is none
+    return Evaluation(chosen, every, mean, not float(infinite))
