@@ -143,6 +143,38 @@ def test_volminnet_is_forward_by_its_own_matrix_and_the_volume():
     assert found.columns() == {"transition_diagonal": pytest.approx(T[0, 0])}
 
 
+def deltas(start: float, idle: int, steps: int, capturable: bool = False) -> torch.Tensor:
+    """Return Delta after each step of the revision, which begins after some steps without it."""
+    spec = method(f"t_revision(start={start},lr_delta=0.001)", transition=skewed())
+    found = spec(Fixed(LOGITS), nl.loss("ce"))
+    found.prepare(setup(B, K))  # of three epochs
+    found.check_logits(K)
+    settings = Settings(lr=1e-9, momentum=0.0, weight_decay=0.0)
+    updater = Updater(found, settings, torch.device("cpu"), capturable=capturable)
+    at = torch.arange(B)
+    batch = Batch(at.float()[:, None], TARGET, at)
+    if idle:
+        for epoch in (0, 1):
+            found.begin_epoch(epoch)
+            for _ in range(idle // 2):
+                updater(batch, 1e-9)
+        assert found.delta.abs().sum() == 0
+    found.begin_epoch(2 if idle else 0)
+    seen = [found.delta.detach().clone()]
+    for _ in range(steps):
+        updater(batch, 1e-9)
+        seen.append(found.delta.detach().clone())
+    return torch.stack(seen)
+
+
+@pytest.mark.parametrize("capturable", [False, True])
+def test_the_optimizer_of_delta_begins_with_the_revision(capturable):
+    """Its first step is the learning rate, and all are those of a revision from the beginning."""
+    late = deltas(0.5, idle=600, steps=30, capturable=capturable)
+    assert late[1].abs().max().item() == pytest.approx(0.001, rel=1e-3)
+    torch.testing.assert_close(late, deltas(0.0, idle=0, steps=30), rtol=1e-4, atol=1e-8)
+
+
 class Known(nn.Module):
     """A network that predicts the probabilities of the true label of each of some kinds of examples."""
 

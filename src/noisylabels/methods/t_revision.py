@@ -120,8 +120,10 @@ class TRevision(Method):
         self.first = self.start * setup.epochs
 
     def begin_epoch(self, epoch: int) -> None:
-        """Train Delta from its first epoch on."""
+        """Train Delta from its first epoch on, by an optimizer that begins with it."""
         self.revising.fill_(epoch >= self.first)
+        if epoch - 1 < self.first <= epoch:
+            self.renew_optimizer([self.delta])
 
     def parameter_groups(self, settings: Settings) -> list[ParameterGroup]:
         """Return the network's parameters, and Delta with its own learning rate."""

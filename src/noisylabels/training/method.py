@@ -152,6 +152,7 @@ class Method(nn.Module, ABC):
         self._per_example: tuple[Any, ...] = ()  # a tuple hides it from state_dict: its state is `loss`'s
         self.autocast: Callable[[], AbstractContextManager[Any]] = nullcontext  # the loop sets it
         self.sharing: Callable[[Run, Tensor], Tensor] | None = None  # of several processes: the loop sets it
+        self.optimizers: Sequence[torch.optim.Optimizer] = ()  # of a run: the loop sets it
         self.num_classes: int | None = None
         self.epochs: int | None = None  # of the whole run: the loop sets it
         self._checked: set[int] = set()
@@ -308,6 +309,21 @@ class Method(nn.Module, ABC):
                 logits = first_logits(model, inputs, self.num_classes)
                 self._checked.add(network)
         return logits.float()
+
+    def renew_optimizer(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Set what the optimizers keep of some parameters to 0, in place, as if no step had been taken.
+
+        A parameter whose gradient is 0 for a while is no new one to Adam: it counts its steps, so that the
+        first gradients after that move it further than its learning rate.
+
+        Args:
+            parameters: of the method.
+        """
+        for parameter in parameters:
+            for optimizer in self.optimizers:
+                for value in optimizer.state.get(parameter, {}).values():
+                    if isinstance(value, Tensor):
+                        value.zero_()
 
     def set_progress(self, progress: float) -> None:
         """Update a loss whose weights follow a schedule; the loop calls it before each step.

@@ -59,6 +59,7 @@ class Updater:
             build_optimizer(found, settings, device, name=name, capturable=capturable, rows=rows)
             for name, found in _by_optimizer(groups, settings).items()
         ]
+        method.optimizers = self.optimizers
         self._checked = False
         self.probes: list[Probe] = []  # of the next update: the loop sets them
         if capturable:
