@@ -13,7 +13,7 @@ import torch
 
 from noisylabels import losses
 from noisylabels.core.checks import InputError
-from noisylabels.losses import loss
+from noisylabels.losses import LOSSES, loss
 from noisylabels.losses.categories import category, parts
 from noisylabels.losses.curve import curve
 from noisylabels.losses.explain import explain
@@ -217,6 +217,29 @@ def test_smoothing_and_blocks_of_rows():
     head = torch.nn.Linear(4, K)
     with pytest.raises(InputError, match="needs the progress of training, which blocks of rows do not have"):
         losses.linear_loss("ce+linear(1,2)*mae", torch.randn(3, 4), head.weight, torch.arange(3), head.bias)
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if len(loss(name).terms) == 1])
+def test_the_rule_agreement_treats_a_label_as_its_one_hot_weights(name):
+    """For every loss of the catalog that it takes: those that spread the label over others are refused."""
+    text = f"auto(rule=agreement)*{name}+unhinged"
+    if name in ("ls", "peer"):
+        with pytest.raises(InputError, match="has costs of other labels than the given one"):
+            loss(text)
+        return
+    made = loss(text, weight=torch.rand(K, dtype=torch.float64), reduction="none")
+    z, t = logits_of(12), labels_of(12)
+    views = (z, logits_of(12, seed=1)) if name == "gjs" else z
+    hot = torch.nn.functional.one_hot(t, K).double()
+    torch.testing.assert_close(made(views, hot), made(views, t))
+
+
+@pytest.mark.parametrize("text", ["auto(rule=agreement)*ls(ce)+mae", "mae+2*auto(rule=agreement)*peer(gce)"])
+def test_the_rule_agreement_refuses_a_label_that_is_changed(text):
+    with pytest.raises(InputError, match="has costs of other labels than the given one"):
+        loss(text)
+    loss(text.replace("agreement", "gradient"))
+    loss("auto(rule=agreement)*mae+ls(ce)" if "ls" in text else "auto(rule=agreement)*ce+peer(gce)")
 
 
 def test_names_and_relations():

@@ -50,12 +50,20 @@ class VaryingSum(NamedTuple):
         return [1.0 if term.varying is None or _rule(term) else term.varying.at(0.0) for term in self.terms]
 
     def check(self, label_smoothing: float) -> None:
-        """Raise an `InputError` for label smoothing and the rule agreement."""
-        if label_smoothing and any(_rule(term) == "agreement" for term in self.terms):
-            raise InputError(
-                f"label_smoothing is {label_smoothing:g}, and the rule agreement weighs the cost of the "
-                "given label; leave one of them out"
-            )
+        """Raise an `InputError` for the rule agreement and a label that is smoothed or changed otherwise."""
+        for term in self.terms:
+            if _rule(term) != "agreement":
+                continue
+            if label_smoothing:
+                raise InputError(
+                    f"label_smoothing is {label_smoothing:g}, and the rule agreement weighs the cost of the "
+                    "given label; leave one of them out"
+                )
+            if term.part.label_maps:
+                raise InputError(
+                    f"{str(term.bare)!r} has costs of other labels than the given one, whose cost the rule "
+                    "agreement weighs; use a loss of the given label, or another rule"
+                )
 
     def check_ready(self, has_progress: bool) -> None:
         """Raise an `InputError` if a weight has not been set."""
@@ -219,7 +227,9 @@ def _agreeing(
         views, target = [view.unsqueeze(0) for view in views], target.unsqueeze(0)
     each = agreement(views, term.varying.parameters["power"])
     logits = views[0] if len(views) == 1 else views
-    if target.is_floating_point():  # a loss is linear in its label, so that each label's cost has a weight
+    if (
+        target.is_floating_point()
+    ):  # such a loss is linear in its label, see `VaryingSum.check`, so that each label's cost has a weight
         at = (target * each).sum(1)
         found = evaluate(plan, logits, target * each.to(target.dtype), options)
         count: Tensor | int = at.numel()
