@@ -341,7 +341,28 @@ def test_the_rule_agreement_weighs_each_example(case):
     for got, want in zip(value_and_slope(made, z, t), (wanted.detach(), slope), strict=True):
         torch.testing.assert_close(got, want)
     mean = float(((hot * share).sum(1) * valid).sum() / valid.sum())
-    assert made.current_weights() == {"ce": pytest.approx(0.99 + 0.01 * mean, rel=1e-5)}
+    assert made.current_weights() == {"ce": pytest.approx(mean, rel=1e-5)}
+
+
+def test_the_record_of_the_rule_agreement_is_a_mean_that_fades():
+    """Of the batches so far, each with 0.99 of the weight of the next one, and of nothing else."""
+    made = loss("nce+auto(rule=agreement)*mae")
+    means = []
+    for seed in range(30):
+        z, t = logits_of(seed=seed), labels_of(seed=seed)
+        p = torch.softmax(z.detach() * (1 + seed), 1)
+        means.append(float((p[torch.arange(12), t] / p.amax(1)).mean()))
+        made(z * (1 + seed), t)
+        if seed == 14:  # a checkpoint in between
+            state, made = made.state_dict(), loss("nce+auto(rule=agreement)*mae")
+            made.load_state_dict(state)
+        faded = [0.99 ** (seed - k) for k in range(seed + 1)]
+        wanted = sum(a * b for a, b in zip(faded, means, strict=True)) / sum(faded)
+        assert made.current_weights() == {"mae": pytest.approx(wanted, rel=1e-5)}
+    made.set_progress(0.0)  # another training begins
+    assert made.current_weights() == {"mae": 1.0}
+    made(logits_of(), labels_of())
+    assert made.current_weights() == {"mae": pytest.approx(means[0], rel=1e-5)}
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

@@ -130,7 +130,8 @@ def evaluate_varying(
     Args:
         whole: the sum.
         weights: (V,), the present weight of each varying term.
-        norms: (2,), moving averages of the gradient norm of the part with the rule, and of the rest.
+        norms: (2,), moving averages of the gradient norm of the part with the rule, and of the rest; for the
+            rule agreement, the share of the batches in the moving average of its record, and nothing.
         logits, target, options: as for `evaluation.evaluate`.
         learns: whether this is a batch of training.
     """
@@ -144,7 +145,7 @@ def evaluate_varying(
         present = weights.clone().unbind()  # the backward pass needs them when a later call has changed them
         for term, plan, weight in zip(whole.terms, whole.plans, present, strict=True):
             if _rule(term) == "agreement":
-                learned = None if place is None else weights[place]
+                learned = None if place is None else (weights[place], norms[0])
                 parts.append(_agreeing(plan, term, views, target, options, learned))
             else:
                 part = evaluate(plan, logits, target, options)
@@ -184,6 +185,17 @@ def _follow(average: Tensor, found: Tensor, decay: float, counts: Tensor | bool 
     average.copy_(torch.where(known, average.lerp(found, 1 - decay), average))
 
 
+def _record(average: Tensor, share: Tensor, found: Tensor) -> None:
+    """Update a moving average in place that begins with the first batch, unless a batch has no finite value.
+
+    `share` is 1 - decay^n after n batches: the weights of their values in an average that began at 0.
+    """
+    known = found.isfinite()
+    grown = share + (1 - AGREEMENT_DECAY) * (1 - share)
+    average.copy_(torch.where(known, average.lerp(found, (1 - AGREEMENT_DECAY) / grown), average))
+    share.copy_(torch.where(known, grown, share))
+
+
 def _norm(plan: Plan, views: Sequence[Tensor], target: Tensor, options: TargetOptions) -> Tensor:
     """Return the mean over examples of the norm of the gradient at the logits, ()."""
     z, axis = views[0].detach(), min(views[0].ndim, 2) - 1
@@ -216,11 +228,11 @@ def _agreeing(
     views: Sequence[Tensor],
     target: Tensor,
     options: TargetOptions,
-    learned: Tensor | None,
+    learned: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     """Return the reduced value of a part whose costs are weighed by the model's agreement with each label.
 
-    `learned` follows the mean agreement of the labels, for the record.
+    `learned` follows the mean agreement of the labels, for the record, see `_record`.
     """
     assert term.varying is not None
     if single := views[0].ndim == 1:
@@ -246,7 +258,7 @@ def _agreeing(
         if options.reduction == "mean":
             found = found / evaluation.divisor(target, options, found.dtype)
     if learned is not None:
-        _follow(learned, (at.sum() / count).to(learned.dtype), AGREEMENT_DECAY)
+        _record(*learned, (at.sum() / count).to(learned[0].dtype))
     return found.squeeze(0) if single and options.reduction == "none" else found
 
 
