@@ -188,6 +188,50 @@ def test_autocast_takes_products_of_its_type_and_gives_gradients_of_the_paramete
             assert (got - wanted).norm() < 0.02 * wanted.norm()
 
 
+@pytest.mark.parametrize("text", ["nce+rce", "nce+amse"])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
+def test_second_derivatives_after_autocast(text, biased, kind):
+    """A penalty on the gradient by the features, whose type is not that of the weights."""
+    x, w, b, t = layer(64, 16, 7, dtype=torch.float32)
+    half = torch.float64 if kind is torch.float64 else torch.bfloat16
+
+    def apart(x, w, b):
+        return loss(text)(functional.linear(x.to(half), w.to(half), None if b is None else b.to(half)), t)
+
+    def ours(x, w, b):
+        with torch.autocast("cpu", torch.bfloat16):
+            return linear_loss(text, x, w, t, b)
+
+    def exact(x, w, b):
+        return loss(text)(functional.linear(x, w, b), t)
+
+    found = []
+    for form, like in (
+        (ours, (kind, torch.float32)),
+        (apart, (kind, torch.float32)),
+        (exact, [torch.float64] * 2),
+    ):
+        given, weight = (one.detach().to(to).requires_grad_() for one, to in zip((x, w), like, strict=True))
+        value = form(given, weight, b.detach().to(weight.dtype) if biased else None)
+        (slope,) = torch.autograd.grad(value, given, create_graph=True)
+        found.append(gradients(64 * slope.double().square().sum(), (given, weight)))
+        assert [one.dtype for one in found[-1]] == list(like)
+    for got, two, wanted in zip(*found, strict=True):
+        off, off_apart = ((one.double() - wanted).norm() / wanted.norm() for one in (got, two))
+        assert off < max(1.5 * off_apart, 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*Function.> should not be instantiated:DeprecationWarning")
+def test_a_transform_of_float64_features_within_autocast():
+    x, w, b, t = layer(8, 4, 7, dtype=torch.float32)
+    features = x.detach().double()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.func.grad(lambda x: linear_loss("nce+rce", x, w.detach(), t, b.detach()))(features)
+    (wanted,) = gradients(linear_loss("nce+rce", x, w, t, b), (x,))
+    torch.testing.assert_close(found.float(), wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_the_weights_gradient_of_half_precision_is_summed_in_float32(monkeypatch):
     """4,096 rows that add the same to each number: in bfloat16 the sum would stand still at 256 of it."""
     monkeypatch.setattr(linear, "block_rows", lambda *_: 1)

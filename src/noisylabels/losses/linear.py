@@ -191,7 +191,7 @@ def _evaluate(
         and (options.weight is None or not options.weight.requires_grad)
     )
     if kernels.is_transformed() or torch.compiler.is_compiling():
-        return kernels.evaluate(plan, functional.linear(x, weight, bias), target, options)
+        return kernels.evaluate(plan, _logits(x, weight, bias), target, options)
     try:
         if not fast:
             return _reference(plan, x, weight, bias, target, options)
@@ -246,9 +246,7 @@ class _Linear(torch.autograd.Function):
         x, weight, bias, target = ctx.saved_tensors
         given = (x, weight, bias)
         if torch.is_grad_enabled():
-            value = evaluation.evaluate(
-                ctx.plan.parts, functional.linear(x, weight, bias), target, ctx.options
-            )
+            value = evaluation.evaluate(ctx.plan.parts, _logits(x, weight, bias), target, ctx.options)
             wanted = [one for one, wants in zip(given, ctx.wants, strict=True) if wants]
             derived = iter(torch.autograd.grad(value, wanted, up, create_graph=True))
             return *(next(derived) if wants else None for wants in ctx.wants), None, None, None, None
@@ -271,6 +269,11 @@ class _Linear(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _logits(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the logits in the type of the features, which under autocast is not that of the weights."""
+    return functional.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 def _pass(
@@ -362,8 +365,7 @@ def _reference(
         weight, bias = weight.float(), None if bias is None else bias.float()
 
     def block(features: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Tensor:
-        logits = functional.linear(features, weight.to(kind), None if bias is None else bias.to(kind))
-        return evaluation.evaluate(plan.parts, logits, target, each)
+        return evaluation.evaluate(plan.parts, _logits(features, weight, bias), target, each)
 
     values = []
     for start in range(0, max(1, len(x)), rows):
