@@ -16,6 +16,8 @@ from noisylabels.methods.coteaching_plus import disagreement
 from noisylabels.methods.expression import method
 from noisylabels.methods.fit import fit
 from noisylabels.methods.jocor import symmetric_divergence
+from noisylabels.training.settings import Settings
+from noisylabels.training.update import Updater
 
 draw = torch.Generator().manual_seed(8)
 FIRST, SECOND = (2 * torch.randn(B, K, generator=draw, dtype=torch.float64) for _ in range(2))
@@ -78,6 +80,31 @@ def test_nothing_is_learned_where_the_networks_agree():
     assert value == 0
     assert all(network.table.grad.abs().sum() == 0 for network in found.networks)
     assert found.columns()["disagreement"] == 0
+
+
+def test_momentum_and_decay_move_the_networks_where_they_agree():
+    """Gradients are 0, not None: the step is that of SGD with momentum after another batch."""
+    found = method("coteaching_plus(forget_rate=0,warmup=1)", second=Fixed(FIRST + 1))(
+        Fixed(FIRST), nl.loss("ce")
+    )
+    found.prepare(setup(B, K))
+    found.check_logits(K)
+    updater = Updater(found, Settings(lr=0.1, momentum=0.9, weight_decay=0.01), torch.device("cpu"))
+    at = torch.arange(B)
+    batch = Batch(at.float()[:, None], TARGET, at)
+    tables = [network.table for network in found.networks]
+    found.begin_epoch(0)
+    before = [table.detach().clone() for table in tables]
+    updater(batch, 0.1)
+    buffers = [(a - b.detach()) / 0.1 for a, b in zip(before, tables, strict=True)]
+    middle = [table.detach().clone() for table in tables]
+    found.begin_epoch(1)
+    updater(batch, 0.1)
+    assert found.columns()["disagreement"] == 0
+    for table, start, buffer in zip(tables, middle, buffers, strict=True):
+        assert table.grad.abs().sum() == 0
+        expected = start - 0.1 * (0.9 * buffer + 0.01 * start)
+        torch.testing.assert_close(table.detach(), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("loss", ["ce", "gce", "nce+mae"])

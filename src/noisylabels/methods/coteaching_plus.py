@@ -32,7 +32,8 @@ class CoTeachingPlus(SmallLossPair):
     """Trains two networks as `coteaching` does, on those examples of a batch where their predictions differ.
 
     Under co-teaching two networks become alike, and select like one. Where they still disagree, their
-    selections differ too. Of a batch in which they agree on every example nothing is learned.
+    selections differ too. A batch in which they agree on every example has gradients of 0: its examples teach
+    nothing, while momentum and weight decay move the networks as after any other batch.
 
     Args:
         model: from inputs to logits (B, K).
