@@ -193,7 +193,8 @@ class Selector:
 
         Args:
             positions: (B,) int64, in the training set.
-            values: (B,), the losses; or (B, K), the logits, together with the target.
+            values: (B,), the losses, without class weights, by which those of some classes would be larger;
+                or (B, K), the logits, together with the target.
             target: (B,) int64, the given labels.
 
         Raises:
