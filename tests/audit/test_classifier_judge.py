@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import polars
+import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.compose import make_column_transformer
@@ -16,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 import noisylabels as nl
 from noisylabels.audit.result import Audit
@@ -190,3 +193,50 @@ def test_small_images_are_judged_by_their_pixels() -> None:
     )
     np.testing.assert_array_equal(found.out_of_fold, flat)
     np.testing.assert_array_equal(found.score.argsort()[:50], nl.rank(labels, flat).argsort()[:50])
+
+
+def agreement_by_columns(data: object, **how: object) -> tuple[list[list[str]], float]:
+    """Return the columns that each fold's classifier is fitted to, and the share of labels predicted."""
+    seen: list[list[str]] = []
+
+    class Watching(DecisionTreeClassifier):
+        def fit(self, X, y):  # type: ignore[no-untyped-def]
+            seen.append(list(X.columns))
+            return super().fit(X, y)
+
+    found = nl.audit_labels(data, classifier=Watching(random_state=0), folds=2, **how)  # type: ignore[arg-type]
+    return seen, found.summary["agreement"]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+@pytest.mark.parametrize("pair", [True, False])
+def test_the_ids_of_an_audit_are_not_learned_however_they_were_found(kind: str, pair: bool) -> None:
+    noise = np.random.default_rng(1).normal(size=(80, 2))
+    labels = np.repeat(["u", "v"], 40)
+    frame = pandas.DataFrame({"ID": 1000 + np.arange(80), "a": noise[:, 0], "b": noise[:, 1]})
+    keyed = frame.assign(key=[f"k{i}" for i in range(80)])
+    for data, how in ((frame, {}), (frame, {"id_column": "ID"}), (keyed, {"id_column": "key"})):
+        made = polars.from_pandas(data) if kind == "polars" else data
+        labeled = {"data": (made, labels)} if pair else {"data": made, "labels": labels}
+        seen, agreement = agreement_by_columns(**labeled, **how)
+        assert seen == [["a", "b"]] * 2
+        assert agreement < 0.7  # of noise; the ids would give away each label
+
+
+def test_columns_that_hold_the_labels_are_not_learned() -> None:
+    noise = np.random.default_rng(1).normal(size=(80, 2))
+    labels = np.repeat([0, 1], 40)
+    frame = pandas.DataFrame(noise, columns=["a", "b"]).assign(label=labels)
+    seen, agreement = agreement_by_columns(frame, labels=labels)
+    assert seen == [["a", "b"]] * 2
+    assert agreement < 0.7
+    parts = nl.audit_labels((frame, frame[:20]), part="train", classifier=DecisionTreeClassifier(), folds=2)
+    assert parts.summary["agreement"] < 0.7
+
+
+def test_an_arrow_table_is_judged_by_its_encoded_columns() -> None:
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    frame.insert(0, "id", np.arange(120) + 1000)
+    found = nl.audit_labels(pa.Table.from_pandas(frame), labels=GIVEN, classifier=LogisticRegression())
+    plain = nl.audit_labels(X, labels=GIVEN, classifier=LogisticRegression())
+    np.testing.assert_allclose(found.out_of_fold, plain.out_of_fold, atol=1e-6)

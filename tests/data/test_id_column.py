@@ -154,3 +154,14 @@ def test_long_float_ids_of_a_frame(tmp_path: Path) -> None:
     for source in (frame, tmp_path / "t.parquet"):
         found = [name for part in load(source, id_column="key") if part is not None for name in part.ids]
         assert sorted(found) == [str(int(one)) for one in ids]
+
+
+def test_a_column_id_beside_the_named_one_is_no_feature_of_a_pair_either() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"key": KEYS, "id": range(100, 100 + N), "u": np.arange(N) / 2})
+    sets = load((frame, LABELS), id_column="key"), load(frame.assign(label=LABELS), id_column="key")
+    for train, test in sets:
+        assert train.features.shape[1] == 1
+        assert sorted([*train.ids, *test.ids]) == KEYS
+        assert "id column 'key' used, 'id' ignored" in train.notes

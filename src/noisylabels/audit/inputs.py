@@ -182,25 +182,30 @@ def _subject(
         examples = whole_in_memory(data, options, labels=given, class_names=names, part=part)
         indexes = [labels, data]
     values, matched = _in_order(probs, values, *indexes, count=len(examples), ids=examples.ids)
-    raw = raw_rows(data, labels, len(examples), id_column)
+    raw = raw_rows(data, labels, len(examples), _no_features(examples))
     return Subject("data", asked, examples=examples, probs=values, in_order=matched, raw=raw)
 
 
-def raw_rows(data: Any, labels: object, count: int, id_column: str | None = None) -> Any:
+def raw_rows(data: Any, labels: object, count: int, hidden: Sequence[str] = ()) -> Any:
     """Return the rows of X, or of a pair (X, y), as they are, for a classifier; None for other data.
 
     A classifier of scikit-learn may take missing values, words in a frame or a sparse matrix, which a network
-    does not. The column of ids is left out. Texts become an array of objects (N,), "" for a missing one.
+    does not. Texts become an array of objects (N,), "" for a missing one.
+
+    Args:
+        data: X or a pair (X, y).
+        labels: the labels that were passed beside X; None for a pair.
+        count: N.
+        hidden: columns of a frame that are no features, such as ids; they are left out.
 
     >>> raw_rows((np.eye(2), ["u", "v"]), None, 2).shape
     (2, 2)
     """
     from noisylabels.data.in_memory import is_texts, texts_in
+    from noisylabels.data.recognition import rows_of_pair
 
     if labels is None:
-        if not (isinstance(data, (tuple, list)) and len(data) == 2):
-            return None
-        data = data[0]
+        data = rows_of_pair(data)
         if isinstance(data, (tuple, list)) and not is_texts(data):
             return None
     if is_texts(data):
@@ -210,9 +215,27 @@ def raw_rows(data: Any, labels: object, count: int, id_column: str | None = None
         return None
     if is_matrix:
         return None if data.dtype == object else data
-    if not hasattr(data, "columns") or not hasattr(data, "drop"):
+    if not hasattr(data, "columns") or hasattr(data, "column_names"):  # an Arrow table selects no rows by []
         return None
-    return data.drop(columns=[id_column]) if id_column in list(data.columns) else data
+    return without_columns(data, hidden)
+
+
+def _no_features(examples: Examples) -> list[str]:
+    """Return the columns of a table that hold ids or repeat the labels."""
+    from noisylabels.data.feature_rows import id_place
+
+    if (cells := getattr(examples, "cells", None)) is None:
+        return []
+    place = id_place(cells.names)
+    return [*cells.hidden, *([] if place is None else [cells.names[place]])]
+
+
+def without_columns(frame: Any, names: Sequence[str]) -> Any:
+    """Return a frame of pandas or polars without the columns of these names that it has."""
+    found = [column for column in frame.columns if str(column) in names]
+    if not found:
+        return frame
+    return frame.drop(columns=found) if hasattr(frame, "iloc") else frame.drop(found)
 
 
 def _is_file(probs: object) -> bool:

@@ -24,7 +24,7 @@ from noisylabels.audit.duplicates import with_same_ids
 from noisylabels.audit.fingerprints import fingerprints
 from noisylabels.audit.given_probs import digest, given_probs
 from noisylabels.audit.image_paths import image_paths
-from noisylabels.audit.inputs import Subject
+from noisylabels.audit.inputs import Subject, without_columns
 from noisylabels.audit.labels_before import labels_before
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.probability_files import GivenProbs
@@ -435,8 +435,8 @@ class Job:
     def _fit(self, judge: Judge, examples: Examples, folder: Path | None) -> _Predictions:
         """Return the predictions of a classifier; it has no training dynamics."""
         embedded, raw = getattr(examples, "embedding", None) is not None, self.subject.raw
-        if isinstance(self.trusted, str) and self.trusted in list(getattr(raw, "columns", ())):
-            raw = raw.drop(columns=[self.trusted])  # as `learnable` does: it tells which labels are right
+        if isinstance(self.trusted, str) and hasattr(raw, "columns"):
+            raw = without_columns(raw, [self.trusted])  # as `learnable`: it tells which labels are right
         probs, method = judge_by_classifier(
             judge,
             examples,

@@ -15,7 +15,7 @@ from noisylabels.core.labels import name_of as label_name
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, own, separate
 from noisylabels.core.spelling import spelling_notes
-from noisylabels.core.tables import ROLES, is_missing, texts
+from noisylabels.core.tables import ROLES, is_missing, passed_over, texts
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.features import FeatureSet, feature_set
@@ -215,6 +215,24 @@ def ids_of(
             f"all are read{_other_labels(words, again, labels)}"
         )
     return ids, [name]
+
+
+def other_ids(
+    sheet: Sheet, named: Sequence[str], notes: list[str], known: Sequence[str] | None = None
+) -> list[str]:
+    """Return the column "id" beside the column of ids that the user named; it is no feature either.
+
+    Args:
+        sheet: the table.
+        named: the column of ids, or none.
+        notes: receives a line on the column.
+        known: the columns that are known to be no features; by default `named`.
+    """
+    place = id_place(sheet.names)
+    if place is None or sheet.names[place] in (named if known is None else known):
+        return []
+    notes.append(passed_over("id", [*named, sheet.names[place]]))
+    return [sheet.names[place]]
 
 
 def _other_labels(words: Sequence[str], again: Sequence[int], labels: np.ndarray | None) -> str:

@@ -21,7 +21,7 @@ from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import PREFERENCES, ROLES, check_once, passed_over, role_columns, texts
 from noisylabels.data import arrays, image_table, parquet
 from noisylabels.data.encoding import MOST_WORDS, Encoder
-from noisylabels.data.feature_rows import Rows, id_place, ids_of, sets_of
+from noisylabels.data.feature_rows import Rows, id_place, ids_of, other_ids, sets_of
 from noisylabels.data.features import FeatureSet
 from noisylabels.data.image_formats import suffixes
 from noisylabels.data.reader import Options, name_of
@@ -198,9 +198,7 @@ def labeled_rows(sheet: Sheet, options: Options, notes: list[str]) -> Rows:
         notes[:0] = padding_notes(sheet.written(label))
     keys, named = ids_of(sheet, notes, id_column, sheet.as_read(label))
     shown, not_features = [label, *named], [label, *others, *named]
-    if (place := id_place(sheet.names)) is not None and sheet.names[place] not in not_features:
-        not_features.append(sheet.names[place])
-        notes.append(passed_over("id", [*named, sheet.names[place]]))
+    not_features += other_ids(sheet, named, notes, not_features)
     parts = None
     for name in (sheet.names[k] for k in role_columns(sheet.names, "split")):
         if name not in not_features and (parts := _parts(sheet, name, notes)) is not None:

@@ -18,7 +18,7 @@ from noisylabels.core.row_index import check_index, index_of
 from noisylabels.core.tables import role_columns
 from noisylabels.data import arrays
 from noisylabels.data.dataset_objects import named_parts
-from noisylabels.data.feature_rows import Rows, ids_of
+from noisylabels.data.feature_rows import Rows, ids_of, other_ids
 from noisylabels.data.feature_table import labeled_rows
 from noisylabels.data.image_arrays import channels_first
 from noisylabels.data.image_files import image_files
@@ -129,9 +129,10 @@ def recognize(source: Any, options: Options, notes: list[str]) -> Rows | Picture
         for part in parts:
             check_index(part.X, part.y)
         labels = _all([_labels_of(part.y, n) for part, n in zip(parts, sizes, strict=True)])
-        keys, named = _numbered("row", len(sheet)), list[str]()
+        keys, named, others = _numbered("row", len(sheet)), list[str](), list[str]()
         if is_table(parts[0].X):
             keys, named = ids_of(sheet, notes, id_column, labels)
+            others = other_ids(sheet, named, notes)
         keys = keys if named else _ids_of(parts, notes) or keys
         repeated = _repeated(sheet, labels, notes) if is_table(parts[0].X) else []
         rows = Rows(
@@ -140,7 +141,7 @@ def recognize(source: Any, options: Options, notes: list[str]) -> Rows | Picture
             parts[0].class_names,
             keys,
             None,
-            [*named, *repeated],
+            [*named, *others, *repeated],
             shown=[*named, *repeated],
             id_column=id_column,
             text_column=TEXT if is_texts(parts[0].X) else options.text_column,
@@ -156,6 +157,14 @@ def recognize(source: Any, options: Options, notes: list[str]) -> Rows | Picture
     if keys[:1] == ["row:0"]:
         keys = [key for name, n in zip(PARTS, sizes, strict=True) for key in _numbered(name, n)]
     return dataclasses.replace(rows, keys=keys, parts=(place[: sizes[0]], place[sizes[0] :]), separate=True)
+
+
+def rows_of_pair(source: Any) -> Any:
+    """Return X of a pair (X, y); None for any other object, also for a pair of parts, see `recognize`."""
+    if not isinstance(source, (tuple, list)):
+        return None
+    parts = _parts_of(source, []) or []
+    return parts[0].X if len(parts) == 1 and parts[0].y is not None else None
 
 
 def row_indexes(source: Any, part: str = "all") -> list[Any]:
