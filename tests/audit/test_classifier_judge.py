@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -12,6 +13,7 @@ import polars
 import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -21,12 +23,15 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 import noisylabels as nl
+from noisylabels.audit.classifier_judge import judge_by_classifier
 from noisylabels.audit.result import Audit
 from noisylabels.cli import main
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.interrupt import Interrupted
+from noisylabels.data.features import feature_set
 from noisylabels.experiment.classifier_probs import classifier_probs
 from noisylabels.experiment.classifiers import CLASSIFIERS, find_judge
+from noisylabels.experiment.reporter import Silent
 
 RNG = np.random.default_rng(0)
 TRUE = np.repeat([0, 1, 2], 40)
@@ -240,3 +245,64 @@ def test_an_arrow_table_is_judged_by_its_encoded_columns() -> None:
     found = nl.audit_labels(pa.Table.from_pandas(frame), labels=GIVEN, classifier=LogisticRegression())
     plain = nl.audit_labels(X, labels=GIVEN, classifier=LogisticRegression())
     np.testing.assert_allclose(found.out_of_fold, plain.out_of_fold, atol=1e-6)
+
+
+class ByLastDigit(ClassifierMixin, BaseEstimator):
+    """A classifier that looks at the last digit of the last column alone."""
+
+    def fit(self, X, y):  # type: ignore[no-untyped-def]
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):  # type: ignore[no-untyped-def]
+        if hasattr(X, "tocsr"):
+            X = X.toarray()
+        last = X.iloc[:, -1].tolist() if hasattr(X, "iloc") else np.asarray(X)[:, -1].tolist()
+        odd = np.array([int(float(str(cell)[-3:].replace("-", ""))) % 2 for cell in last])
+        return np.where(odd[:, None] == [0, 1], 0.9, 0.1)
+
+
+def rows_with(form: str, last: np.ndarray) -> Any:
+    """Return 60 rows whose last column is even or odd, in a form of which the features lose that."""
+    plain = np.random.default_rng(1).normal(size=60)
+    if form == "float64":  # the odd number is no float32
+        return np.stack([plain, 1e9 + last], axis=1)
+    if form == "sparse":
+        return csr_matrix(np.stack([plain, 1e9 + last], axis=1))
+    dates = [f"2024-{1 + i % 12:02d}-{10 + k}" for i, k in enumerate(last.tolist())]
+    frame = pandas.DataFrame({"x": plain, "when": dates})
+    return polars.from_pandas(frame) if form == "polars" else frame
+
+
+@pytest.mark.parametrize("form", ["float64", "sparse", "dates", "polars"])
+def test_a_folder_does_not_return_the_audit_of_other_rows(form: str, tmp_path: Path) -> None:
+    labels = np.arange(60) % 2
+    how = {"labels": labels, "classifier": ByLastDigit(), "out": tmp_path}
+    right, wrong = rows_with(form, labels), rows_with(form, 1 - labels)
+    assert nl.audit_labels(right, **how).summary["agreement"] == 1.0
+    assert nl.audit_labels(rows_with(form, labels), **how).summary["agreement"] == 1.0  # found again
+    assert nl.audit_labels(wrong, **how | {"out": None}).summary["agreement"] == 0.0
+    with pytest.raises(
+        InputError, match=r"holds another audit: its rows is .*; choose another --out"
+    ) as found:
+        nl.audit_labels(wrong, **how)
+    assert "\n" not in str(found.value)
+
+
+def test_kept_folds_are_of_the_same_rows(tmp_path: Path) -> None:
+    labels = np.arange(60) % 2
+    how: dict[str, Any] = {"folds": 2, "seed": 0, "folder": tmp_path, "reporter": Silent(), "stop": bool}
+    probs = []
+    for last in (labels, 1 - labels):
+        rows = rows_with("float64", last)
+        examples = feature_set(rows.astype(np.float32), labels, ("u", "v"))
+        probs.append(judge_by_classifier(find_judge(ByLastDigit()), examples, rows, **how)[0])
+    assert (probs[0].argmax(1) == labels).all()
+    assert (probs[1].argmax(1) == 1 - labels).all()
+
+
+def test_the_identity_of_an_audit_without_rows_of_the_caller_stays(tmp_path: Path) -> None:
+    nl.audit_labels(table(tmp_path), classifier="knn", out=tmp_path / "a")
+    nl.audit_labels(X, labels=GIVEN, epochs=1, folds=2, out=tmp_path / "b")
+    for name in "ab":
+        assert "rows" not in json.loads((tmp_path / name / "settings.json").read_text())

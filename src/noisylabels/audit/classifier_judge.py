@@ -54,7 +54,10 @@ def judge_by_classifier(
     X = rows_of(examples) if rows is None else rows
     if count_rows(X) != len(labels):
         raise InputError(f"got {count_rows(X)} rows for {len(labels)} examples, expected one per example")
-    content = hashlib.sha256(f"{examples.digest} {folds} {seed}".encode()).hexdigest()[:16]
+    named = f"{examples.digest} {folds} {seed}"
+    if rows is not None and folder is not None:  # the features of the set may hold less than these rows
+        named += f" {rows_digest(rows)}"
+    content = hashlib.sha256(named.encode()).hexdigest()[:16]
     began, finished = time.perf_counter(), 0
 
     def file_of(fold: int) -> Path | None:
@@ -100,6 +103,41 @@ def judge_by_classifier(
         raise Interrupted(finished, 0, f"after {finished} of {folds} folds") from None
     method = {"probs": "classifier", "classifier": judge.name, **judge.identity, "folds": folds, "seed": seed}
     return probs, method | {"train_seconds": round(time.perf_counter() - began, 1)}
+
+
+def rows_digest(rows: Any) -> str:
+    """Return a hash of rows as a caller passed them: an array, a sparse matrix, or a frame, in hexadecimal.
+
+    >>> rows_digest(np.array([[1e9], [0.0]])) == rows_digest(np.array([[1e9 + 1], [0.0]]))
+    False
+    """
+    found = hashlib.sha256()
+    if hasattr(rows, "columns"):
+        columns = rows.items() if hasattr(rows, "items") else zip(rows.columns, rows, strict=True)
+        for name, column in columns:
+            _add(found, repr(name), column)
+    elif hasattr(rows, "tocsr"):
+        whole = rows.tocsr(copy=True)
+        whole.sum_duplicates()
+        for part in (np.array(whole.shape), whole.indptr.astype(np.int64), whole.indices.astype(np.int64)):
+            _add(found, "", part)
+        _add(found, "", whole.data)
+    else:
+        _add(found, "", rows)
+    return found.hexdigest()
+
+
+def _add(found: Any, name: str, values: Any) -> None:
+    """Add an array, or a column of a frame, to a hash."""
+    kind = getattr(values, "dtype", None)
+    ordered = getattr(kind, "categories", "")  # of which a classifier may use the order
+    found.update(f"{name} {kind} {list(ordered)} {getattr(values, 'shape', ())}".encode("utf-8", "replace"))
+    if isinstance(kind, np.dtype) and not kind.hasobject:
+        found.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+    else:
+        cells = values.to_list() if hasattr(values, "to_list") else values.tolist()
+        plain = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
+        found.update(repr(plain).encode("utf-8", "surrogatepass"))
 
 
 def rows_of(examples: Examples) -> np.ndarray:

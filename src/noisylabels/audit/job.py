@@ -18,7 +18,7 @@ from noisylabels.audit.assessment import assess
 from noisylabels.audit.audit_folder import FOLDER_OF_FOLDS, SETTINGS, remove_unfinished
 from noisylabels.audit.audited_data import audited_set
 from noisylabels.audit.blank import NO_TEXT, blank_rows, either, left_alone, with_content, with_reasons
-from noisylabels.audit.classifier_judge import judge_by_classifier
+from noisylabels.audit.classifier_judge import judge_by_classifier, rows_digest
 from noisylabels.audit.cross_validation import LOSS, RECIPE, cross_validate
 from noisylabels.audit.duplicates import with_same_ids
 from noisylabels.audit.fingerprints import fingerprints
@@ -121,7 +121,9 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """The settings and the content of the data that define the audit; needed only for a folder."""
         if self.probs is None:
-            judge = {} if self.judge is None else {"classifier": self.judge.identity}
+            judge: dict[str, Any] = {} if self.judge is None else {"classifier": self.judge.identity}
+            if judge and self.subject.raw is not None:  # of which the features may hold only a part
+                judge["rows"] = rows_digest(self.subject.raw)
             return {**self.asked, "probs": None, **_without(self.how, *HOW), **judge}
         columns = self.subject.columns
         named = {} if columns is None else {"class_names": list(columns)}
