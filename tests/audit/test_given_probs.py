@@ -11,8 +11,10 @@ import pytest
 import torch
 
 import noisylabels as nl
-from noisylabels.audit import issues, posterior
-from noisylabels.audit.given_probs import digest
+from noisylabels.audit import issues, posterior, saved_probs
+from noisylabels.audit.given_probs import digest, given_probs
+from noisylabels.audit.probability_files import GivenProbs
+from noisylabels.noise.noise_rate import JUDGES
 
 
 def problem(n: int, K: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -125,3 +127,42 @@ def test_unnamed_columns_for_folders_of_numbers_that_sort_in_two_ways_are_refuse
         labels=codes, probs=np.eye(5)[codes] * 0.95 + 0.01, class_names=["0", "1", "10", "2", "9"]
     )
     assert not stated.flagged.any()
+
+
+@pytest.mark.parametrize(("missing", "count"), [(None, 3), ("seen.parquet", 1)])
+def test_class_names_reorder_all_that_an_audit_has_written(
+    missing: str | None, count: int, tmp_path: Path
+) -> None:
+    labels, out = problem(400, 3)
+    seen, network = problem(400, 3, seed=1)[1], problem(400, 3, seed=2)[1]
+    names, ids = ("ant", "bee", "cat"), [f"i{k}" for k in range(400)]
+    saved_probs.write_probs(tmp_path, ids, np.arange(400), names, out, seen, None, JUDGES, network)
+    if missing is not None:
+        (tmp_path / missing).unlink()
+
+    def read(columns: tuple[str, ...] | None) -> GivenProbs:
+        path = tmp_path / "probs.parquet"
+        return given_probs(path, labels, names, ids, None, "x", lambda _: None, columns=columns)
+
+    found = read(("cat", "ant", "bee"))
+    assert found.rule == JUDGES
+    assert found.of_audit
+    values = [each for each in (found.probs.values, found.seen, found.network) if each is not None]
+    assert len(values) == count
+    for one, expected in zip(values, (out, seen, network), strict=False):
+        np.testing.assert_array_equal(one, expected)
+
+
+def test_class_names_in_another_order_give_the_same_audit(tmp_path: Path) -> None:
+    texts = [
+        f"the {word} was ripe and sweet, number {k}" for k, word in enumerate(["plum", "pear", "fig"] * 8)
+    ]
+    texts += [f"the {word} broke down, number {k}" for k, word in enumerate(["car", "van", "bus"] * 8)]
+    data = pd.DataFrame({"text": texts, "label": ["fruit"] * 23 + ["vehicle"] * 25})
+    data.to_csv(tmp_path / "t.csv", index=False)
+    made = nl.audit_labels(tmp_path / "t.csv", features="tfidf:16", folds=2, epochs=4, out=tmp_path / "a")
+    assert made.network is not None
+    for names in (None, ["fruit", "vehicle"], ["vehicle", "fruit"]):
+        found = nl.audit_labels(tmp_path / "t.csv", probs=tmp_path / "a" / "probs.parquet", class_names=names)
+        assert found.summary["rate"] == made.summary["rate"]
+        np.testing.assert_array_equal(found.score, made.score)

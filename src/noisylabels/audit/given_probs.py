@@ -69,10 +69,8 @@ def given_probs(
         found = read_probs(source, named, ids, name, notes, positions, id_column, data_index, known)
         for line in notes:
             note(f"{source}: {line}")
-        if found.of_audit and order is None:  # dividing by the sums once more could change the last bit
-            return found
-        if order is not None and found.seen is not None:
-            return replace(found, probs=_reordered(found.probs, order), seen=found.seen[:, order])
+        if found.of_audit:  # dividing by the sums once more could change the last bit
+            return found if order is None else _all_reordered(found, order)
         values = found.probs
     else:
         frame, values = values, match_columns(values, named)
@@ -94,6 +92,12 @@ def given_probs(
             "a class has no examples, pass all names as class_names"
         )
     return GivenProbs(probs)
+
+
+def _all_reordered(found: GivenProbs, order: list[int]) -> GivenProbs:
+    """Return the probabilities of an audit with their columns in another order."""
+    seen, network = (None if values is None else values[:, order] for values in (found.seen, found.network))
+    return replace(found, probs=_reordered(found.probs, order), seen=seen, network=network)
 
 
 def _reordered(probs: CheckedProbs, order: list[int]) -> CheckedProbs:
