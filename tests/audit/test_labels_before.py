@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import noisylabels as nl
+from noisylabels.audit import saved_probs
 from noisylabels.audit.labels_before import labels_before
 from noisylabels.audit.result import Audit
+from noisylabels.noise.noise_rate import JUDGES
 
 QUICK = {"model": "mlp", "width": 0.2, "epochs": 4, "folds": 2, "device": "cpu"}
 N = 400
@@ -85,3 +89,46 @@ def test_labels_before_are_those_of_the_data(tmp_path: Path) -> None:
     strange = labels_before(asked, ["other", *ids[1:]], trusted, ("ant", "bee"))
     assert strange is not None
     assert strange[0] == -1
+
+
+def test_an_audit_of_several_judges_is_loaded_as_it_was(tmp_path: Path) -> None:
+    """The noise models are fitted to the labels before, and not to those that are known to be right."""
+    data, corrected, ids, given, _ = files(tmp_path)
+    true, draw = np.arange(N) % 2, np.random.default_rng(3)
+    probs = []
+    for strength in (2.5, 3.0, 2.0):  # out of fold, during training, and of the network alone
+        scores = draw.normal(size=(N, 2))
+        scores[np.arange(N), true] += strength
+        made = np.exp(scores)
+        probs.append((made / made.sum(axis=1, keepdims=True)).astype(np.float32))
+    out, seen, network = probs
+    names = [f"r{i}" for i in range(N)]
+    (tmp_path / "p").mkdir()
+    saved_probs.write_probs(
+        tmp_path / "p", names, np.arange(N), ("ant", "bee"), out, seen, None, JUDGES, network
+    )
+    how = {"labels": str(corrected), "trusted": str(ids), "probs": tmp_path / "p" / "probs.parquet"}
+    found = nl.audit_labels(data, out=tmp_path / "a", **how)  # type: ignore[arg-type]
+    again = Audit.load(tmp_path / "a")
+    np.testing.assert_array_equal(again.probs, found.probs)
+    assert again.notes == found.notes
+    assert again.before is not None
+    known = np.arange(N) % 4 < 2
+    np.testing.assert_array_equal(again.before, np.where(known, given, -1))
+    rows = list(csv.DictReader((tmp_path / "a" / "labels.csv").read_text().splitlines()))
+    words = {int(row["index"]): row["before"] for row in rows}
+    assert [words[i] for i in range(N)] == [["ant", "bee"][given[i]] if known[i] else "" for i in range(N)]
+    again.save(tmp_path / "b")
+    assert (tmp_path / "b" / "labels.csv").read_bytes() == (tmp_path / "a" / "labels.csv").read_bytes()
+
+
+def test_a_folder_without_the_labels_before_is_still_read(tmp_path: Path) -> None:
+    data, corrected, ids, _, _ = files(tmp_path)
+    how = QUICK | {"labels": str(corrected), "trusted": str(ids)}
+    found = nl.audit_labels(data, out=tmp_path / "a", **how)  # type: ignore[arg-type]
+    path = tmp_path / "a" / "labels.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["before"]), path)
+    again = Audit.load(tmp_path / "a")
+    assert again.before is None
+    np.testing.assert_allclose(again.probs, found.probs, atol=1e-5)
+    assert again.notes == found.notes

@@ -271,3 +271,18 @@ def test_parts_of_data_in_memory_can_be_trusted() -> None:
         audit_labels(frame, probs=probs, trusted="test")
     with pytest.raises(InputError, match="columns of data passed as an object are read only for tables"):
         audit_labels((images, LABELS), probs=probs, trusted="ok")
+
+
+def test_an_audit_of_mostly_trusted_labels_is_loaded_without_a_note(tmp_path: Path) -> None:
+    """Trusted labels are not judged, so that their probabilities tell nothing of the estimate."""
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 3, 300)
+    given = np.where(draw.random(300) < 0.1, (true + 1) % 3, true)
+    probs = 0.3 * draw.dirichlet([1, 1, 1], 300) + 0.7 * np.eye(3)[true]
+    trusted = (np.arange(300) < 200) & (given == true)
+    assert trusted.mean() > 0.5
+    words = np.array(["a", "b", "c"])[given]
+    found = audit_labels(labels=words, probs=probs, trusted=trusted, out=tmp_path / "a")
+    again = Audit.load(tmp_path / "a")
+    assert again.notes == found.notes == []
+    np.testing.assert_array_equal(again.probs, found.probs)

@@ -179,6 +179,7 @@ LABELS = {
     "flagged": Column("truth"),
     **dict.fromkeys(("probability_wrong", "probability_suggested"), Column("numbers", optional=True)),
     "trusted": Column("truth", optional=True),
+    "before": Column("text", nullable=True, optional=True),
     "true": Column("text", nullable=True, optional=True),
 }
 """The columns of labels.parquet."""

@@ -324,6 +324,7 @@ class Job:
             paths=image_paths(self.subject.asked["data"], ids),
             true=true,
             trusted=trusted,
+            before=before,
             index=positions.rows,
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,

@@ -20,8 +20,9 @@ labels.parquet      one row per example, lowest label quality first: rank (from 
                     the audited set), id, path (of the image file, relative to the folder "data", or to the
                     folder of the file "data"; null if there is none), given, suggested (class names), score,
                     flagged, why; probability_wrong and probability_suggested, that the given label is wrong
-                    and that the suggested one is the true one; trusted, if labels checked by hand were named;
-                    and true, if noise was added to known labels
+                    and that the suggested one is the true one; trusted, if labels checked by hand were named,
+                    and before, the label that a trusted example has in the data, if a file of corrected
+                    labels was named too; and true, if noise was added to known labels
 labels.csv, .json   the same rows
 probs.parquet       one row per example in the order of index: id, index, and one column per class, in class
                     order: the probabilities out of fold, or those of the caller; a class called id or index
@@ -87,7 +88,8 @@ Neighbors = dict[int, tuple[list[int], list[int]]]
 _ROWS_AT_ONCE = 1 << 16  # rows of the files that are held in memory
 
 SAME = 1e-4
-"""Largest median difference between the saved probabilities that labels are wrong and those of `probs`."""
+"""Largest median difference between the saved probabilities that labels are wrong and those of `probs`, among
+the labels that the models judge."""
 
 RECOMPUTED = (
     "another version of noisylabels made this audit: probs follow today's estimate; scores, flags and "
@@ -124,6 +126,8 @@ class Audit:
         network: (N, K): those of the network alone, if several judges made `out_of_fold`.
         fingerprints: of the examples, if their ids are only positions.
         trusted: (N,) bool: labels checked by hand, which are never flagged; None if none were named.
+        before: (N,) int64: the labels of trusted examples in the data, which a file of corrected labels has
+            replaced, -1 where that is unknown; None without such a file. See `assessment.assess`.
         rule: how the labels are scored, see `posterior.judged`.
         probability_wrong: (N,) float64: the probability that the given label is wrong, 1 - score; None in an
             older audit.
@@ -150,6 +154,7 @@ class Audit:
     seen: np.ndarray | None = None
     fingerprints: Fingerprints | None = None
     trusted: np.ndarray | None = None
+    before: np.ndarray | None = None
     rule: str = NETWORK
     network: np.ndarray | None = None
     probability_wrong: np.ndarray | None = None
@@ -197,6 +202,8 @@ class Audit:
                 row["probability_suggested"] = round(float(self.probability_suggested[i]), 6)
             if self.trusted is not None:
                 row["trusted"] = bool(self.trusted[i])
+            if self.before is not None:
+                row["before"] = names[self.before[i]] if self.before[i] >= 0 else None
             if self.true is not None:
                 row["true"] = names[self.true[i]] if self.true[i] >= 0 else None
             yield row
@@ -317,6 +324,7 @@ class Audit:
             outside, seen, network = (None, None, None) if old else saved_probs.read_probs(folder, len(names))
             rule = NETWORK if old else saved_probs.rule_in(folder)
             trusted = np.array(texts("trusted"), dtype=bool) if "trusted" in rows.column_names else None
+            before = numbers("before") if "before" in rows.column_names else None
             recomputed = False
             if outside is None:
                 probs = saved_probs.values_of(folder / "probs.parquet", keys=0)
@@ -324,14 +332,15 @@ class Audit:
                 known = np.zeros(n, bool) if trusted is None else trusted.copy()
                 known[summary.get("not_judged", [])] = True
                 rate = None
-                if "compared" in summary.get("trusted", {}):  # with labels that the folder does not hold
+                if before is None and "compared" in summary.get("trusted", {}):  # an older folder lacks them
                     rate = NoiseRate(*(float(summary["rate"][end]) for end in ("estimate", "low", "high")))
                 posterior = assess(
-                    numbers("given"), outside, seen, rule, known, rate=rate, network=network
+                    numbers("given"), outside, seen, rule, known, before, rate=rate, network=network
                 ).posterior
                 probs, wrong = posterior.kept(), shares("probability_wrong")
-                # those of near-duplicates differ in any audit
-                recomputed = wrong is not None and np.median(abs(posterior.wrong - wrong)) > SAME
+                if wrong is not None and not known.all():
+                    # known labels have no probability of the models, and those of near-duplicates another
+                    recomputed = np.median(abs(posterior.wrong - wrong)[~known]) > SAME
             if probs.shape != (n, len(names)):
                 raise ValueError  # of another audit
 
@@ -364,6 +373,7 @@ class Audit:
                 probability_wrong=shares("probability_wrong"),
                 probability_suggested=shares("probability_suggested"),
                 trusted=trusted,
+                before=before,
                 recomputed=bool(recomputed),
             )
         except InputError:
@@ -461,6 +471,7 @@ def _labels_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         "probability_wrong": pa.float64,
         "probability_suggested": pa.float64,
         "trusted": pa.bool_,
+        "before": pa.string,
         "true": pa.string,
     }
     there = {name: kind for name, kind in kinds.items() if name in rows[0]}
