@@ -250,6 +250,40 @@ def test_a_row_without_text_decides_nothing_and_its_audit_is_found_again(tmp_pat
     assert list(again.why) == list(found.why)
 
 
+@pytest.mark.parametrize("kind", ["classifier", "given", "embedded", "without seen"])
+def test_probabilities_of_an_audit_tell_whether_rows_without_text_are_judged(
+    kind: str, tmp_path: Path
+) -> None:
+    texts, labels = rows()
+    columns = {"comment": [*texts, "", " "], "label": [*labels, "car", "fruit"]}
+    path = str(write(tmp_path / "t.csv", columns))
+    points = np.eye(2)[[int(label == "car") for label in columns["label"]]]
+    points = np.random.default_rng(0).normal(size=(66, 2)) + 4 * points
+    np.savez(tmp_path / "f.npz", features=points, ids=np.array([f"row:{i}" for i in range(66)]))
+    how: dict[str, Any] = {
+        "classifier": {"classifier": "logistic", "features": "tfidf:16"},
+        "given": {"probs": np.full((66, 2), 0.5) + 0.4 * np.array([1, -1])},
+        "embedded": {"features": str(tmp_path / "f.npz"), "epochs": 2, "folds": 2},
+        "without seen": {"features": "tfidf:16", "epochs": 2, "folds": 2},
+    }[kind]
+    made = nl.audit_labels(path, **how, out=tmp_path / "a")
+    if kind == "without seen":
+        (tmp_path / "a" / "seen.parquet").unlink()
+    else:
+        nl.Audit.load(tmp_path / "a").save(tmp_path / "a")
+    found = nl.audit_labels(path, probs=tmp_path / "a" / "probs.parquet", out=tmp_path / "b")
+    blank = [64, 65] if kind in ("classifier", "without seen") else None
+    for each in (made, found):
+        assert each.summary.get("not_judged") == blank
+        assert ("no text" in list(each.why)) == (blank is not None)
+    if kind != "without seen":
+        np.testing.assert_array_equal(found.score, made.score)
+        assert list(found.why) == list(made.why)
+        assert found.summary["rate"] == made.summary["rate"]
+    last = nl.audit_labels(path, probs=tmp_path / "b" / "probs.parquet")
+    assert last.summary.get("not_judged") == blank
+
+
 def test_predictions_of_rows_without_text_are_noted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -208,4 +208,5 @@ class About(_Files, total=False):
 
     rule: str
     network: bool
+    judges_blank: bool
     fingerprints: Fingerprinted

@@ -235,7 +235,8 @@ class Job:
         kind = "labels" if examples is None else _kind(examples)
         if kind == "features":
             groups = with_same_ids(groups, ids, labels)
-        blank = self._blank(examples, source, probs)
+        judges_blank = self._judges_blank(probs)
+        blank = None if judges_blank or examples is None else blank_rows(learnable(examples, source))
         groups = groups if blank is None else with_content(groups, blank)
         rare = rare_rows(labels, len(names))
         unknown = either(blank, rare)
@@ -329,6 +330,7 @@ class Job:
             out_of_fold=predicted.probs.values,
             seen=predicted.seen,
             rule=predicted.rule,
+            judges_blank=judges_blank,
             network=predicted.network,
             probability_wrong=found.wrong,
             probability_suggested=found.right,
@@ -363,15 +365,14 @@ class Job:
             note=self._note,
         )[0]
 
-    def _blank(self, examples: Examples | None, source: str, probs: GivenProbs | None) -> np.ndarray | None:
-        """Return which rows have no text and nothing else to be judged by; None for none.
+    def _judges_blank(self, probs: GivenProbs | None) -> bool:
+        """Return whether rows are judged that have no text and nothing else to be judged by.
 
         Probabilities and features of the user's own may come from more than the table holds.
         """
-        own = probs is not None and probs.seen is None
-        if examples is None or own or is_embedding_file(self.subject.asked.get("features", NONE)):
-            return None
-        return blank_rows(learnable(examples, source))
+        if probs is not None:
+            return probs.judges_blank
+        return is_embedding_file(self.subject.asked.get("features", NONE))
 
     def _left_out(self, class_names: Sequence[str]) -> list[str]:
         """Return the ids that the file of corrected labels leaves out."""

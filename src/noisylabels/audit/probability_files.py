@@ -39,6 +39,7 @@ class GivenProbs:
         of_audit: whether an audit wrote the file, so that the same values give the same audit.
         rule: how that audit scored the labels, see `posterior.judged`.
         network: (N, K), of its network alone, if `probs` are of several judges; else None.
+        judges_blank: whether rows without text are judged, see `Audit`.
     """
 
     probs: CheckedProbs
@@ -46,6 +47,7 @@ class GivenProbs:
     of_audit: bool = False
     rule: str = NETWORK
     network: np.ndarray | None = None
+    judges_blank: bool = True
 
 
 def read_probs(
@@ -187,12 +189,12 @@ def _of_audit(
             f"{missing[0]}, which belongs to it, is missing: the audit uses the out-of-fold "
             "probabilities alone, so its scores differ"
         )
-        return GivenProbs(probs, of_audit=True, rule=layout.rule)
+        return GivenProbs(probs, of_audit=True, rule=layout.rule, judges_blank=layout.judges_blank)
     seen, network = (
         None if path is None else saved_probs.values_of(path)[at][:, order]
         for path in (layout.seen, layout.network)
     )
-    return GivenProbs(probs, seen, of_audit=True, rule=layout.rule, network=network)
+    return GivenProbs(probs, seen, True, layout.rule, network, layout.judges_blank)
 
 
 def _check_same(

@@ -129,6 +129,8 @@ class Audit:
         before: (N,) int64: the labels of trusted examples in the data, which a file of corrected labels has
             replaced, -1 where that is unknown; None without such a file. See `assessment.assess`.
         rule: how the labels are scored, see `posterior.judged`.
+        judges_blank: whether rows without text are judged: by probabilities or features of the caller's own,
+            which may come from more than the table holds; None for an audit that does not say so.
         probability_wrong: (N,) float64: the probability that the given label is wrong, 1 - score; None in an
             older audit.
         probability_suggested: (N,) float64: the probability that the suggested label is the true one.
@@ -160,6 +162,7 @@ class Audit:
     probability_wrong: np.ndarray | None = None
     probability_suggested: np.ndarray | None = None
     recomputed: bool = False
+    judges_blank: bool | None = None
 
     def __len__(self) -> int:
         return len(self.given)
@@ -239,6 +242,7 @@ class Audit:
                 self.fingerprints,
                 self.rule,
                 self.network,
+                self.judges_blank,
             )
             write_parquet(folder / "neighbors.parquet", self._neighbors_table())
             if page is not None:
@@ -370,6 +374,7 @@ class Audit:
                 network=network,
                 fingerprints=None if old else saved_probs.fingerprints_in(folder),
                 rule=rule,
+                judges_blank=None if old else saved_probs.judges_blank_in(folder),
                 probability_wrong=shares("probability_wrong"),
                 probability_suggested=shares("probability_suggested"),
                 trusted=trusted,

@@ -51,6 +51,7 @@ class Layout:
         pair: a hash of these files' probabilities.
         fingerprints: of the examples, if their ids are only positions; None for others and in older files.
         rule: how the audit scored the labels, see `posterior.judged`.
+        judges_blank: whether the audit judged rows without text, see `Audit`.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Layout:
     fingerprints: Fingerprints | None = None
     rule: str = NETWORK
     network: Path | None = None
+    judges_blank: bool = True
 
     @property
     def others(self) -> tuple[Path, ...]:
@@ -98,7 +100,8 @@ def layout_of(path: Path) -> Layout | None:
     seen = path.with_name(SEEN) if known["seen"] else None
     key, index, *classes = schema.names
     network = path.with_name(OF_NETWORK) if known.get("network", False) else None
-    return Layout(path, key, index, tuple(classes), seen, known["pair"], prints, rule, network)
+    blank = known.get("judges_blank", not known["seen"])
+    return Layout(path, key, index, tuple(classes), seen, known["pair"], prints, rule, network, blank)
 
 
 def digest_of(path: Path) -> str:
@@ -120,6 +123,7 @@ def write_probs(
     fingerprints: Fingerprints | None = None,
     rule: str = NETWORK,
     network: np.ndarray | None = None,
+    judges_blank: bool | None = None,
 ) -> None:
     """Write probs.parquet and, where there are such probabilities, seen.parquet and network.parquet.
 
@@ -134,6 +138,7 @@ def write_probs(
         fingerprints: of the examples, if their ids are only positions.
         rule: how the audit scored the labels, see `posterior.judged`.
         network: (N, K), or None, see `Assessment`.
+        judges_blank: see `Audit`; by default, without `seen`.
     """
     found = hashlib.sha256()
     for values in (probs, seen) if network is None else (probs, seen, network):
@@ -147,6 +152,8 @@ def write_probs(
         about["rule"] = rule
     if network is not None:
         about["network"] = True
+    if judges_blank not in (None, seen is None):  # files that do not say so are read in this way
+        about["judges_blank"] = judges_blank
     if fingerprints is not None:
         about["fingerprints"] = fingerprints.as_json()
     for name, values in ((SEEN, seen), (OF_NETWORK, network), (PROBS, probs)):
@@ -181,6 +188,12 @@ def rule_in(folder: Path) -> str:
     """Return how the audit of a folder scored the labels, see `posterior.judged`."""
     layout = layout_of(folder / PROBS)
     return NETWORK if layout is None else layout.rule
+
+
+def judges_blank_in(folder: Path) -> bool | None:
+    """Return whether the audit of a folder judged rows without text, see `Audit`."""
+    layout = layout_of(folder / PROBS)
+    return None if layout is None else layout.judges_blank
 
 
 def fingerprints_in(folder: Path) -> Fingerprints | None:
