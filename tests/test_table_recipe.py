@@ -19,7 +19,7 @@ from noisylabels.data.formats import is_table
 from noisylabels.estimator import NoisyLabelClassifier
 from noisylabels.experiment import RunConfig, corrupted, load_config, resolve, run, run_id
 from noisylabels.experiment.prediction import load_model, predict
-from noisylabels.experiment.table_candidates import candidates
+from noisylabels.experiment.table_candidates import WIDE, candidates
 from noisylabels.experiment.table_settings import DECIDED, decided
 from noisylabels.training.history import best_epoch
 
@@ -160,3 +160,21 @@ def test_diverging_training_is_a_failed_run(customers, tmp_path):
         None, data=str(customers), lr=1e38, epochs=2, out=str(tmp_path / "run"), device="cpu"
     )
     assert run(config).status == "failed"
+
+
+@pytest.mark.parametrize(("count", "columns", "held"), [(40, 4, 4), (8, 4, 1), (4, 4, 1), (60, 300, 6)])
+def test_the_best_epoch_is_kept_where_the_recipe_would_hold_out_no_rows(count, columns, held, tmp_path):
+    """Tables with too few rows to hold out a tenth by default, and a wide one, whose penalty is chosen."""
+    draw = np.random.default_rng(0)
+    labels = np.arange(count) % 2
+    rows = draw.normal(size=(count, columns)) + 2 * labels[:, None]
+    np.savez(tmp_path / "t.npz", x_train=rows, y_train=labels, x_test=rows[:2], y_test=labels[:2])
+    how = {"data": str(tmp_path / "t.npz"), "model": "linear", "device": "cpu", "epochs": 80}
+    result = run(load_config(None, **how, keep_epoch="best", out=str(tmp_path / "best")))
+    assert result.status == "done"
+    settings = json.loads((tmp_path / "best" / "environment.json").read_text())["chosen"]["settings"]
+    assert (settings["keep_epoch"], round(settings["validation"] * count)) == ("best", held)
+    assert (settings["optimizer"] == "sgd") == (columns > WIDE)
+    assert result.kept["epoch"] == best_epoch(result.history.rows, held)["epoch"]
+    plain = run(load_config(None, **how, out=str(tmp_path / "last")))
+    assert plain.kept is None

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from noisylabels.experiment.config import RunConfig
 
 VALIDATION, FEWEST_HELD = 0.1, 10
-"""Share of the rows that is held out to select an epoch, unless that is fewer than `FEWEST_HELD` rows."""
+"""Share of the rows that is held out to select an epoch. If that is fewer than `FEWEST_HELD` rows, or the
+model is `PENALIZED`, none are, unless the best epoch is asked for."""
 
 FEWEST = 10
 """With fewer rows, the first candidate is selected."""
@@ -123,6 +124,8 @@ def _settings(candidate: Candidate, config: RunConfig, count: int) -> dict[str, 
     share = VALIDATION if round(VALIDATION * count) >= FEWEST_HELD else 0.0
     if candidate.recipe.optimizer == PENALIZED.optimizer:
         share = 0.0  # its objective has one minimum, so that no epoch is to be chosen
+    if given.get("keep_epoch") == "best":
+        share = max(VALIDATION, 1 / count)  # at least a row
     held = given.setdefault("validation", share)
     given.setdefault("keep_epoch", "best" if held else "last")
     return candidate.recipe.settings(count - round(held * count), given)
