@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
+import noisylabels as nl
 from noisylabels.audit import duplicates
 from noisylabels.audit.duplicates import Group, find_duplicates
+from noisylabels.audit.page import page
 
 
 def pictures(n: int, side: int = 32, channels: int = 3, seed: int = 0) -> torch.Tensor:
@@ -123,3 +129,70 @@ def test_large_images_are_converted_a_few_at_a_time(monkeypatch: pytest.MonkeyPa
     assert find_duplicates(images) == [Group((7, 100), exact=True)]
     assert max(held) <= 1 << 23  # 34 MB
     assert sum(held) >= 129 * images[0].numel()
+
+
+def table(rows: int, columns: int, decimals: int | None = None) -> torch.Tensor:
+    drawn = np.random.default_rng(0).normal(size=(rows, columns))
+    return torch.from_numpy((drawn if decimals is None else drawn.round(decimals)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "decimals"),
+    [(200, 1, None), (200, 1, 3), (5000, 2, None), (200, 2, 1), (2000, 3, 1), (500, 3, 1)],
+)
+def test_rows_of_few_columns_that_are_alike_by_chance_are_no_copies(
+    rows: int, columns: int, decimals: int | None
+) -> None:
+    points = table(rows, columns, decimals)
+    apart = torch.cdist(points.double(), points.double()) / points.std() + 9 * torch.eye(rows)
+    assert (apart < 1e-3).any()  # of independent draws, each of which is another example
+    assert find_duplicates(points) == []
+
+
+@pytest.mark.parametrize(("rows", "columns", "decimals"), [(5000, 2, None), (300, 4, 1), (5000, 6, 1)])
+def test_rows_that_chance_does_not_make_alike_are_copies(
+    rows: int, columns: int, decimals: int | None
+) -> None:
+    points = table(rows, columns, decimals)
+    points[-3:] = points[:3]
+    assert find_duplicates(points) == [Group((k, rows - 3 + k), True) for k in range(3)]
+
+
+def test_nearly_equal_rows_among_many_that_blend_into_each_other_are_no_copies() -> None:
+    points = table(300, 20)
+    points[50:70] = points[7] + 3e-3 * torch.from_numpy(
+        np.random.default_rng(1).normal(size=(20, 20)).astype(np.float32)
+    )
+    points[60] = points[8] + 1e-5
+    assert find_duplicates(points) == []
+    points[50:60] = table(400, 20)[300:310]
+    points[61:70] = table(400, 20)[310:319]
+    assert find_duplicates(points) == [Group((8, 60), False)]
+
+
+@pytest.mark.parametrize("first", ["issue#100", "issue"])
+def test_ids_that_end_in_a_number_are_one_only_if_a_row_has_the_id_without_it(first: str) -> None:
+    draw = np.random.default_rng(0)
+    labels = np.array(["bug", "wish"] * 30)
+    frame = pd.DataFrame(draw.normal(size=(60, 3)), columns=list("abc"))
+    frame.insert(0, "id", [first, *(f"issue#{100 + i}" for i in range(1, 60))])
+    frame.loc[1, list("abc")] = frame.loc[0, list("abc")]
+    probs = np.where(labels[:, None] == ["bug", "wish"], 0.9, 0.1)
+    probs[1] = [0.9, 0.1]
+    if first == "issue":  # then issue#101 would be the second row of that id
+        frame.loc[2:, "id"] = [f"other {i}" for i in range(58)]
+    found = nl.audit_labels(frame.assign(label=labels), probs=probs)
+    same = "row" if first == "issue#100" else "id"
+    assert found.why[1] == f"same {same} as {first}, labeled bug"
+    assert found.summary["duplicates"]["groups"] == 1
+    (group,) = page_groups(found)
+    assert group["id"] == (same == "id")
+
+
+def page_groups(audit: nl.Audit) -> list[dict[str, Any]]:
+    """Return the groups of near-duplicates on the page of an audit."""
+    text = page(audit, None, Path())
+    start = text.index('{"classes":')
+    content, _ = json.JSONDecoder().raw_decode(text[start:])
+    groups: list[dict[str, Any]] = content["groups"]
+    return groups

@@ -20,7 +20,7 @@ import torch
 
 from noisylabels.audit.turns import Turns
 from noisylabels.core.rng import normals
-from noisylabels.data.names import first_id
+from noisylabels.data.names import shared_id
 
 ALIKE = 0.99
 """Smallest cosine of two thumbnails; a photograph and its JPEG of quality 30 have .995 (median)."""
@@ -28,6 +28,10 @@ APART = 20.0
 """Largest root mean square difference of two images' pixels, of 255."""
 ROWS_APART = 1e-3
 """The same for rows of features, in standard deviations of their columns."""
+FARTHER, CHANCE = 10, 0.05
+"""Rows of few columns are equal or close by chance. Close ones count only if no more than half as many pairs
+are up to `FARTHER` times as far apart: in one column chance makes nine times as many, in more columns more.
+Equal ones count only if chance makes no more than the share `CHANCE` of them."""
 PHOTOGRAPH = 24
 """Shorter side in pixels from which color images are also compared mirrored and rotated: small gray ones are
 often writing, in which a mirrored 6 is another sign."""
@@ -58,7 +62,8 @@ def find_duplicates(examples: torch.Tensor, similar: np.ndarray | None = None) -
         similar: (P, 2) pairs that are known to be near-duplicates, see `feature_duplicates`.
 
     Returns:
-        Groups of two or more, each example in at most one; no groups for a table with many equal rows.
+        Groups of two or more, each example in at most one; no groups for a table with many equal rows, or
+        with as many as chance makes, as in a table of one column.
 
     >>> images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
     >>> images[2, 0, 2] = 255
@@ -68,6 +73,8 @@ def find_duplicates(examples: torch.Tensor, similar: np.ndarray | None = None) -
     n = len(examples)
     first = _first_of_equals(examples)
     distinct = np.flatnonzero(first == np.arange(n))
+    if examples.ndim == 2 and _equal_by_chance(examples.numpy(), first):
+        return []
     pairs = _near(examples, distinct) if len(distinct) > 1 else np.zeros((0, 2), np.int64)
     copies = np.flatnonzero(first != np.arange(n))
     ends = np.concatenate([pairs, np.stack([first[copies], copies], axis=1)])
@@ -129,8 +136,7 @@ def with_same_ids(groups: Sequence[Group], ids: Sequence[str], labels: np.ndarra
     """
     known, rows = set(ids), defaultdict[str, list[int]](list)
     for i, name in enumerate(ids):
-        first = first_id(name)
-        rows[first if first in known else name].append(i)
+        rows[shared_id(name, known)].append(i)
     repeated = [members for members in rows.values() if len(members) > 1]
     if sum(len(members) - 1 for members in repeated) > COMMON * len(ids):
         return list(groups)
@@ -153,11 +159,40 @@ def _first_of_equals(examples: torch.Tensor) -> np.ndarray:
     return first
 
 
+def _equal_by_chance(rows: np.ndarray, first: np.ndarray) -> bool:
+    """Return whether chance makes equal rows, see `CHANCE`.
+
+    The expected number is that of independent columns with these values.
+
+    Args:
+        rows: (N, D).
+        first: (N,), the position of the first row that equals each.
+    """
+    if rows.shape[1] < 2:
+        return True
+    sizes = np.unique(first, return_counts=True)[1]
+    pairs, m = float((sizes * (sizes - 1) / 2).sum()), len(sizes)
+    expected = len(rows) * (len(rows) - 1) / 2
+    if not pairs or m < 2:
+        return False
+    distinct = rows[np.unique(first)]  # so that copies do not count
+    for column in distinct.T:
+        counts = np.unique(column, return_counts=True)[1].astype(np.float64)
+        expected *= float((counts * (counts - 1)).sum()) / (m * (m - 1))
+        if expected <= CHANCE * pairs:
+            return False
+    return True
+
+
 def _near(examples: torch.Tensor, places: np.ndarray) -> np.ndarray:
     """Return pairs of `places` that are nearly equal, (P, 2)."""
     if examples.ndim == 2:
         points = _standardized(examples)[places]
-        rows: np.ndarray = places[_close(points, ROWS_APART * float(np.sqrt(points.shape[1])))]
+        within = ROWS_APART * float(np.sqrt(points.shape[1]))
+        around = _close(points, FARTHER * within)
+        near = np.linalg.norm(points[around[:, 0]] - points[around[:, 1]], axis=1) <= within
+        by_chance = 2 * (~near).sum() > near.sum()
+        rows: np.ndarray = places[around[near & ~by_chance]]
         return rows
     within = float(np.sqrt(2 * (1 - ALIKE)))
     points = _in_blocks(examples, places, 8)

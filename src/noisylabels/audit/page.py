@@ -20,7 +20,7 @@ import numpy as np
 from noisylabels import __version__
 from noisylabels.audit.page_rows import PageRows
 from noisylabels.audit.reasons import is_from_models
-from noisylabels.data.names import first_id
+from noisylabels.data.names import shared_id
 
 if TYPE_CHECKING:
     from noisylabels.audit.result import Audit
@@ -74,6 +74,7 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
     flagged = int(audit.flagged.sum())
     count = min(len(audit), SHOWN, max(flagged, 60))
     conflicts = audit.summary["duplicates"]["conflicts"]
+    known = set(audit.ids) if conflicts else set()
     content = {
         "classes": list(audit.class_names),
         "flagged": flagged,
@@ -85,7 +86,7 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         "groups": [
             {
                 "exact": group["exact"],
-                "id": not images and len({first_id(audit.ids[i]) for i in group["members"]}) == 1,
+                "id": not images and len({shared_id(audit.ids[i], known) for i in group["members"]}) == 1,
                 "members": [item(i, means=False) for i in group["members"][:12]],
             }
             for group in conflicts[:GROUPS]

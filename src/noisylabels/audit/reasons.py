@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 
-from noisylabels.data.names import first_id
+from noisylabels.data.names import shared_id
 
 _MODELS = "looks like"  # begins a reason that rests on the models alone
 
@@ -59,13 +60,17 @@ class Reasons(Sequence[str]):
     def __repr__(self) -> str:
         return f"<{len(self)} reasons>"
 
+    @functools.cached_property
+    def _names(self) -> set[str]:
+        return set(self.ids)
+
     def _clause(self, i: int) -> str:
         given, other = self.class_names[self.given[i]], self.class_names[self.suggested[i]]
         p, q = float(self.of_given[i]), float(self.of_suggested[i])
         if i in self.contradicted:
             witness = self.contradicted[i]
             same = self.same
-            if same == "row" and first_id(self.ids[i]) == first_id(self.ids[witness]):
+            if same == "row" and len({shared_id(self.ids[k], self._names) for k in (i, witness)}) == 1:
                 same = "id"
             return f"same {same} as {self.ids[witness]}, labeled {self.class_names[self.given[witness]]}"
         if self.suggested[i] == self.given[i]:

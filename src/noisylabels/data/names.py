@@ -198,6 +198,16 @@ def first_id(name: str) -> str:
     return _AGAIN.sub("", name)
 
 
+def shared_id(name: str, names: Collection[str]) -> str:
+    """Return `first_id` if a row has it as its name; the name itself of a row that is called "issue#100".
+
+    >>> shared_id("a#2", {"a", "a#2"}), shared_id("a#2", {"a#1", "a#2"})
+    ('a', 'a#2')
+    """
+    first = first_id(name)
+    return first if first in names else name
+
+
 def path_ids(paths: Iterable[str]) -> tuple[list[str], list[int]]:
     """Return a different id per path of a list, and the positions of paths that an earlier row has already.
 
