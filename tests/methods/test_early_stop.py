@@ -16,7 +16,6 @@ from noisylabels.methods.early_stop import EarlyStop, class_factors, layers_of, 
 from noisylabels.methods.expression import method
 from noisylabels.methods.fit import fit
 from noisylabels.training.method import Method, Setup
-from noisylabels.training.update import Updater
 
 # Parts --------------------------------------------------------------------------------------------
 
@@ -113,7 +112,7 @@ def test_each_phase_begins_with_new_optimizers(sets, model, monkeypatch):
     epochs, callback = [], nl.Callback()
     callback.on_epoch_start = lambda epoch: epochs.append(epoch)
     renewed = []
-    monkeypatch.setattr(Updater, "renew_optimizers", lambda self: renewed.append(len(epochs)))
+    monkeypatch.setattr(EarlyStop, "renew_optimizer", lambda self, _: renewed.append(len(epochs)))
     how = RUN | {"epochs": 8}
     fit(model(), train, test, nl.loss("ce"), method="early_stop(T1=2,T2=2,T3=1)", callbacks=[callback], **how)
     assert renewed == [2, 4, 5]
@@ -148,8 +147,9 @@ def prepared(network: nn.Module, target=None, weights=None, loss=None, **changes
     return found
 
 
+@pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_loss_of_the_confident_examples(weighted):
+def test_the_loss_of_the_confident_examples(weighted, ignored):
     draw = np.random.default_rng(3)
     logits = 2 * draw.normal(size=(B, K))
     target = logits.argmax(1)
@@ -157,7 +157,8 @@ def test_the_loss_of_the_confident_examples(weighted):
     w = draw.random(B) if weighted else np.ones(B)
     network = Fixed(torch.tensor(logits))
     network.reset_parameters = lambda: None
-    found = prepared(network, torch.tensor(target), torch.tensor(w).float() if weighted else None)
+    loss = nl.loss("ce", ignore_index=0 if ignored else None)
+    found = prepared(network, torch.tensor(target), torch.tensor(w).float() if weighted else None, loss)
     found.begin_epoch(0)
     confident = logits.argmax(1) == target
     assert 3 < confident.sum() < B
@@ -167,16 +168,18 @@ def test_the_loss_of_the_confident_examples(weighted):
     mean = sum(counts) / sum(count > 0 for count in counts)
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     above = below = 0.0
-    for n in np.flatnonzero(confident):
+    counted = target != 0 if ignored else np.ones(B, dtype=bool)
+    assert (confident & ~counted).any() == ignored
+    for n in np.flatnonzero(confident & counted):
         factor = w[n] * mean / counts[target[n]]
         above += factor * -np.log(p[n, target[n]])
         below += factor
     value, _ = found.step(Batch(torch.arange(B).float()[:, None], torch.tensor(target), torch.arange(B)))
-    assert value.item() == pytest.approx(above / below * w.mean(), rel=1e-5)
+    assert value.item() == pytest.approx(above / below * w[counted].mean(), rel=1e-5)
     value.backward()
     assert (
         found.networks[0].table.grad.abs().sum(1).nonzero().flatten().tolist()
-        == np.flatnonzero(confident).tolist()
+        == np.flatnonzero(confident & counted).tolist()
     )
 
 

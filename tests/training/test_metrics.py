@@ -123,7 +123,8 @@ def test_the_loss_of_a_set_does_not_depend_on_the_batches(options, weights, own,
     labels = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 3])
     off = functools.partial(torch.autocast, "cpu", enabled=False)
     method = Standard(nn.Linear(1, 4), own("ce", **options))
-    said = evaluate(Fixed(logits).eval(), numbered(labels, batch_size), method.evaluation_loss, off)
+    how = {"loss": method.evaluation_loss, "autocast": off, "sums": method.evaluation_sums}
+    said = evaluate(Fixed(logits).eval(), numbered(labels, batch_size), **how)
     each = [nn.functional.cross_entropy(logits[i], labels[i]).item() for i in range(9)]
     w = [weights[y] for y in labels.tolist()]
     assert said.loss == pytest.approx(sum(a * b for a, b in zip(w, each, strict=True)) / sum(w), rel=1e-6)
@@ -133,9 +134,8 @@ def test_the_loss_of_a_set_does_not_depend_on_the_batches(options, weights, own,
 def test_a_set_without_a_label_that_counts_has_no_loss():
     off = functools.partial(torch.autocast, "cpu", enabled=False)
     method = Standard(nn.Linear(1, 4), nl.loss("ce", ignore_index=0))
-    said = evaluate(
-        Fixed(torch.zeros(5, 3)).eval(), numbered(torch.zeros(5).long(), 2), method.evaluation_loss, off
-    )
+    how = {"loss": method.evaluation_loss, "autocast": off, "sums": method.evaluation_sums}
+    said = evaluate(Fixed(torch.zeros(5, 3)).eval(), numbered(torch.zeros(5).long(), 2), **how)
     assert math.isnan(said.loss)
 
 
@@ -146,9 +146,8 @@ def test_an_evaluation_loss_of_a_method_s_own_is_averaged_over_the_examples():
 
     off = functools.partial(torch.autocast, "cpu", enabled=False)
     method = Own(nn.Linear(1, 4), nl.loss("ce", ignore_index=1))
-    said = evaluate(
-        Fixed(torch.zeros(5, 3)).eval(), numbered(torch.zeros(5).long(), 3), method.evaluation_loss, off
-    )
+    how = {"loss": method.evaluation_loss, "autocast": off, "sums": method.evaluation_sums}
+    said = evaluate(Fixed(torch.zeros(5, 3)).eval(), numbered(torch.zeros(5).long(), 3), **how)
     assert said.loss == (3 * 3 + 2 * 2) / 5
 
 

@@ -164,16 +164,14 @@ class EarlyStop(Method):
 
     def begin_epoch(self, epoch: int) -> None:
         """Initialize layers anew where their epochs begin, or select the confident examples."""
+        if epoch in (self.T1, self.T1 + self.T2, self.T1 + self.T2 + self.T3):
+            self.renew_optimizer(self.networks.parameters())  # the authors create one for each phase
         layers = self.trained_in(epoch)
         if layers is not None and epoch in (self.T1, self.T1 + self.T2):
             for reset in resets_of([each for layer in layers for each in layer], ""):
                 reset()
         if epoch >= self.T1 + self.T2 + self.T3:
             self.select()
-
-    def renews_optimizers(self, epoch: int) -> bool:
-        """Return whether an epoch is the first of a phase, for which the authors make a new optimizer."""
-        return epoch in (self.T1, self.T1 + self.T2, self.T1 + self.T2 + self.T3)
 
     def new_modules(self, epoch: int) -> Iterable[nn.Module]:
         """Return the layers that have been initialized anew by an epoch."""
@@ -208,6 +206,8 @@ class EarlyStop(Method):
         weights = torch.ones_like(logits[:, 0])
         if self.weights is not None:
             weights = self.weights.index_select(0, batch.positions)
+        if (counted := self.counted(batch.target)) is not None:
+            weights = weights * counted
         each = weights * self.factors.index_select(0, batch.target)
         selected = self.confident.index_select(0, batch.positions)
         value = mean_by(self.loss_values(logits, batch.target), torch.where(selected, each, 0.0))

@@ -229,8 +229,6 @@ class _Run:
             self.method.set_progress(self.epoch / self.epochs)  # it may compute losses
             with self.divided.passes():
                 self.method.begin_epoch(self.epoch)
-            if self.method.renews_optimizers(self.epoch):
-                self.updater.renew_optimizers()
         self.method.train()
         if self.body is not None:
             self.body.freeze(self.epoch < use.frozen_epochs)
@@ -337,7 +335,14 @@ class _Run:
                 )
             return logits
 
-        found = evaluate(predict, part, self.method.evaluation_loss, updater.autocast, self.ranks)
+        found = evaluate(
+            predict,
+            part,
+            self.method.evaluation_loss,
+            updater.autocast,
+            self.ranks,
+            self.method.evaluation_sums,
+        )
         if not (found.finite and math.isfinite(found.loss)):
             cause = f"on the {what}, {_cause(found.finite, self.use, self.method)}"
             raise TrainingDiverged(self.epoch + 1, self.steps, cause, self.history)

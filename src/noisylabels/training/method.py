@@ -179,13 +179,6 @@ class Method(nn.Module, ABC):
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for `epoch`, from 0; not called again when a run resumes within the epoch."""
 
-    def renews_optimizers(self, epoch: int) -> bool:
-        """Return whether optimizers begin `epoch` without momentum, as new ones would.
-
-        For methods whose steps are not captured.
-        """
-        return False
-
     def new_modules(self, epoch: int) -> Iterable[nn.Module]:
         """Return the modules that the method has initialized anew by `epoch`.
 

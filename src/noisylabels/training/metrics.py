@@ -84,23 +84,24 @@ def evaluate(
     loss: Callable[[Tensor, Tensor], Tensor],
     autocast: Callable[[], AbstractContextManager[object]],
     ranks: Ranks | None = None,
+    sums: Callable[[Tensor, Tensor], tuple[Tensor, Tensor] | None] | None = None,
 ) -> Evaluation:
     """Return the predictions and the loss of a model on a set.
 
     Args:
         predict: from inputs to logits (B, K), its networks in evaluation mode.
         batches: of the set.
-        loss: from float32 logits and target to the mean of a batch. If it is a method's, whose loss has class
-            weights or ignores a class, the mean over the set is divided by what the loss counts in the set,
-            so that it does not depend on the batches.
+        loss: from float32 logits and target to the mean of a batch.
         autocast: the context that `predict` runs in.
         ranks: the processes that evaluate a part of the batches each; by default this one, all.
+        sums: from the same to the sum of a batch's losses and the number that its mean divides by, or None to
+            take `loss`. With class weights or an ignored class the loss of a set would otherwise depend on
+            its batches.
     """
     ranks = ranks or Ranks()
     none = torch.zeros(0, dtype=torch.int64, device=batches.device)
     predicted, labels = [none], [none]
     total, count, infinite = (zero_sum(batches.device) for _ in range(3))
-    sums = getattr(getattr(loss, "__self__", None), "evaluation_sums", None)
     for batch in batches.epoch(0, *ranks.part(len(batches))):
         with autocast():
             logits = predict(batch.inputs)

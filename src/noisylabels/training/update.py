@@ -164,11 +164,6 @@ class Updater:
         if self.gradients is not None:
             self.gradients.release()
 
-    def renew_optimizers(self) -> None:
-        """Forget momentum and moments, as new optimizers would."""
-        for optimizer in self.optimizers:
-            optimizer.state.clear()
-
     def renew_scaler(self, state: dict[str, Any]) -> None:
         """Replace a gradient scaler that was left in the middle of a step, restoring `state`."""
         self.scaler = torch.amp.GradScaler(self.scaler._device, enabled=self.scaler.is_enabled())
