@@ -85,6 +85,46 @@ def test_training_that_memorized_nothing_counts() -> None:
     assert learned.rate.estimate < resisted.rate.estimate
 
 
+def predictions(true: np.ndarray, K: int, share: float, seed: int) -> np.ndarray:
+    """Return probabilities that predict a share of the true classes."""
+    draw, n = np.random.default_rng(seed), len(true)
+    predicted = np.where(draw.random(n) < share, true, (true + draw.integers(1, K, n)) % K)
+    p = draw.dirichlet(np.ones(K), n) * 0.3
+    p[np.arange(n), predicted] += 0.7
+    return np.asarray(p)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.3, 0.0])
+def test_a_weak_network_makes_no_noise_of_labels_that_the_judges_predict(share: float) -> None:
+    draw = np.random.default_rng(1)
+    true = draw.integers(0, 4, 400)
+    given = np.where(draw.random(400) < 0.08, (true + 1) % 4, true)
+    wrong, probs = given != true, predictions(true, 4, 1.0, 11)
+    seen, network = predictions(true, 4, 0.95, 21), predictions(true, 4, share, 31)
+    alone = assess(given, network, seen, NETWORK)
+    assert alone.rate.low > wrong.mean()  # the network's own rate, which the judges contradict
+    found = assess(given, probs, seen, JUDGES, network=network)
+    assert found.contradicted
+    assert found.rate == assess(given, probs, seen, JUDGES).rate
+    assert found.rate.low < wrong.mean() < found.rate.high
+    np.testing.assert_array_equal(found.posterior.wrong > 0.5, wrong)
+    assert found.network == (network.argmax(axis=1) == given).mean()
+    assert found.network_accuracy is not None
+    assert abs(found.network_accuracy - (network.argmax(axis=1) == true)[~wrong].mean()) < 0.05
+
+
+def test_a_good_network_gives_the_noise_rate_of_several_judges() -> None:
+    draw = np.random.default_rng(1)
+    true = draw.integers(0, 4, 400)
+    given = np.where(draw.random(400) < 0.08, (true + 1) % 4, true)
+    seen, network = predictions(true, 4, 0.95, 21), predictions(true, 4, 0.97, 31)
+    found = assess(given, predictions(true, 4, 0.95, 11), seen, JUDGES, network=network)
+    assert not found.contradicted
+    assert found.rate == assess(given, network, seen, NETWORK).rate
+    one = assess(given, network, seen, NETWORK)
+    assert (one.network, one.network_accuracy, one.contradicted) == (None, None, False)
+
+
 def test_wrong_probabilities_are_refused() -> None:
     given, p, seen = problem()
     with pytest.raises(InputError):

@@ -128,6 +128,28 @@ def test_a_weak_model_causes_a_warning() -> None:
     assert "too weak" in page(weak, None, Path("a"))
 
 
+def test_a_network_too_weak_for_the_noise_rate_causes_a_warning_or_a_sentence() -> None:
+    found, _ = audited()
+    strong = {"agreement": 0.9, "accuracy": {"estimate": 1.0, "low": 0.95, "high": 1.0}}
+    network = {"agreement": 0.2, "accuracy": 0.22, "contradicted": False}
+
+    def with_network(**more: object) -> Audit:
+        return Audit(**vars(found) | {"summary": found.summary | strong | {"network": network | more}})
+
+    assert not is_weak(Audit(**vars(found) | {"summary": found.summary | strong}))
+    weak = with_network()
+    assert is_weak(weak)
+    assert (
+        "only 22 % of the right labels, by estimate, with the network that gives the noise rate"
+        in warning(weak)
+    )
+    assert not is_weak(with_network(accuracy=0.9))
+    replaced = with_network(contradicted=True)  # by the rate of the judges
+    assert warning(replaced) == ""
+    assert "The network predicts only 20 % of the given labels, so the rate is estimated" in lead(replaced)
+    assert "The network predicts" not in lead(weak)
+
+
 @pytest.mark.parametrize("K", [2, 3, 10])
 def test_models_that_learned_nothing_are_weak_and_noise_alone_makes_none_weak(K: int) -> None:
     rng = np.random.default_rng(0)

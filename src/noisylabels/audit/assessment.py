@@ -25,12 +25,28 @@ class Assessment:
         agreement: the share of these labels that are the most probable class out of fold.
         posterior: of the true class of every example.
         counted: the number of labels that count.
+        network: the share of these labels that the network alone predicts, if there are several judges.
+        contradicted: whether the rate is that of the judges' probabilities because that of the network
+            contradicts them.
     """
 
     rate: NoiseRate
     agreement: float
     posterior: LabelPosterior
     counted: int
+    network: float | None = None
+    contradicted: bool = False
+
+    @property
+    def network_accuracy(self) -> float | None:
+        """The accuracy of the network alone on right labels, out of fold; None without several judges.
+
+        The rate is read off from the network, and comes out too high if the network is weak. At least the
+        labels that the judges predict are therefore taken for right ones.
+        """
+        if self.network is None:
+            return None
+        return min(1.0, self.network / max(1 - self.rate.estimate, self.agreement, 1e-9))
 
     @property
     def accuracy(self) -> tuple[float, float, float]:
@@ -70,7 +86,9 @@ def assess(
             They narrow the interval of the rate of the others, see `checked_rate`.
         rate: the noise rate, if it has been estimated.
         network: (N, K), out of fold, of the network alone, if `probs` are of several judges. The noise rate
-            is estimated from them: from those of the judges, rates of human noise came out too low.
+            is estimated from them: from those of the judges, rates of human noise came out too low. But where
+            the judges predict more labels than could be right by the whole interval of that rate, the network
+            has not learned what the judges have, and the rate is estimated from those of the judges.
 
     Raises:
         InputError: labels or probabilities out of range, or of different lengths.
@@ -95,21 +113,25 @@ def assess(
     of, others = checked.part(counted), None if inside is None else inside.part(counted)
     models = NoiseModels(first[counted], of)
     agreement = float((checked.likeliest[rest] == given[rest]).mean())
+    alone = None if network is None else check_labels_probs(labels, network)[0]
+    contradicted = False
 
     def accuracy(rate: NoiseRate) -> float:
         return min(1.0, agreement / max(1 - rate.estimate, 1e-9))
 
     if rate is None:
-        if network is None:
+        if alone is not None:
+            of_network = alone.part(counted)
+            found = evidence(first[counted], of_network, others, NoiseModels(first[counted], of_network))
+            rate = noise_rate(found, NETWORK)
+            contradicted = float((of.likeliest == first[counted]).mean()) > 1 - rate.low
+        if rate is None or contradicted:
             rate = noise_rate(evidence(first[counted], of, others, models), rule)
-        else:
-            alone = check_labels_probs(labels, network)[0].part(counted)
-            models_of_network = NoiseModels(first[counted], alone)
-            rate = noise_rate(evidence(first[counted], alone, others, models_of_network), NETWORK)
         if was.any():
             # out of fold alone: models that were trained on a corrected label know it
             odds = log_odds(first, *judged(first, checked, None, rule, models, accuracy(rate)))
             rate = checked_rate(rate, odds[rest], odds[was], first[was] != given[was])
     made, power = judged(given, checked, inside, rule, models, accuracy(rate))
     posterior = calibrated(given, made, rate.estimate, power, known)
-    return Assessment(rate, agreement, posterior, len(given[rest]))
+    learned = None if alone is None else float((alone.likeliest[rest] == given[rest]).mean())
+    return Assessment(rate, agreement, posterior, len(given[rest]), learned, contradicted)

@@ -113,6 +113,12 @@ _Trusted = TypedDict(
 )
 
 
+class _Network(TypedDict):
+    agreement: Share
+    accuracy: Share
+    contradicted: bool
+
+
 class _Known(TypedDict):
     rate: Share
     average_precision: Share | None
@@ -165,6 +171,7 @@ class Head(_Head, total=False):
     texts_alone: bool
     not_judged: list[Count]
     accuracy: _Interval
+    network: _Network
     expected: _Expected
     trusted: _Trusted
     notes: list[str]

@@ -252,6 +252,8 @@ def summarize(
         flagged: number of flagged labels.
         agreement: the share of given labels that are the most probable class out of fold.
         accuracy: the estimated accuracy of the models on right labels, with low and high.
+        network: with several judges, of the network alone: agreement, accuracy, and contradicted, whether the
+            judges contradict the noise rate that it gives, so that theirs is used; else there is no such key.
         rate: estimate, low, high, level (low, high and level are null without an interval), method, count; of
             the labels that are not trusted.
         transition: matrix T[true, given], low, high (K lists of K numbers; rows sum to 1).
@@ -276,10 +278,15 @@ def summarize(
     low, high = found.rate_interval or (None, None)
     ends = found.transition_interval
     conflicts = [group for group in groups if group.conflicting(labels)]
+    network: dict[str, Any] = {}
+    if assessed.network is not None and assessed.network_accuracy is not None:
+        shares = {"agreement": _short(assessed.network), "accuracy": _short(assessed.network_accuracy)}
+        network = {"network": shares | {"contradicted": assessed.contradicted}}
     return {
         "flagged": int(issues.flagged.sum()),
         "agreement": _short(assessed.agreement),
         "accuracy": dict(zip(("estimate", "low", "high"), map(_short, assessed.accuracy), strict=True)),
+        **network,
         "rate": {
             "estimate": _short(found.rate),
             "low": low if low is None else _short(low),

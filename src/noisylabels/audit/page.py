@@ -185,6 +185,9 @@ def _share_learned(audit: Audit) -> tuple[float, str] | None:
         if agreement - chance < LEARNED * (1 - chance):
             return agreement, f"given labels, where guessing predicts {100 * chance:.0f} %"
         right, which = found["estimate"], "right labels, by estimate"
+        network = audit.summary.get("network", {"accuracy": 1.0, "contradicted": False})
+        if not network["contradicted"] and network["accuracy"] < right:
+            right, which = network["accuracy"], f"{which}, with the network that gives the noise rate"
     return (right, which) if right - chance < WEAK * (1 - chance) else None
 
 
@@ -206,16 +209,29 @@ def lead(audit: Audit) -> str:
     if is_weak(audit):
         return (
             f"The models are too weak to estimate the noise rate of these {judged}; the unreliable "
-            f"estimate is {estimate}. {are[0].upper()}{are[1:]}."
+            f"estimate is {estimate}. {are[0].upper()}{are[1:]}.{_contradiction(audit)}"
         )
     if ends and rate["high"] - rate["low"] > WIDE:
         return (
             f"Between {ends.replace(' to ', ' and ')} of the {judged} are wrong ({100 * rate['level']:.0f} % "
-            f"bounds; best estimate {100 * rate['estimate']:.1f} %). Of them, {are}."
+            f"bounds; best estimate {100 * rate['estimate']:.1f} %). Of them, {are}.{_contradiction(audit)}"
         )
     if checked:
-        return f"The estimated noise rate of the {judged} is {estimate}. Of them, {are}."
-    return f"The estimated noise rate is {estimate}. Of {judged}, {are}."
+        return (
+            f"The estimated noise rate of the {judged} is {estimate}. Of them, {are}.{_contradiction(audit)}"
+        )
+    return f"The estimated noise rate is {estimate}. Of {judged}, {are}.{_contradiction(audit)}"
+
+
+def _contradiction(audit: Audit) -> str:
+    """Return what the noise rate is estimated from where the network is too weak for that; "" elsewhere."""
+    network = audit.summary.get("network")
+    if network is None or not network["contradicted"]:
+        return ""
+    return (
+        f" The network predicts only {100 * network['agreement']:.0f} % of the given labels, so the rate is "
+        "estimated from the probabilities of all judges; on human noise it may be too low."
+    )
 
 
 def expected_line(audit: Audit) -> str:
