@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from noisylabels.noise.checked_rate import checked_rate
+from noisylabels.noise.checked_rate import STEPS, _likely, checked_rate
 from noisylabels.noise.noise_rate import NoiseRate
 
 
@@ -72,3 +72,28 @@ def test_extreme_findings_stay_between_0_and_1(wrong: bool) -> None:
     for start in (NoiseRate(0.01, 0.0, 0.03), NoiseRate(0.99, 0.9, 1.0), NoiseRate(0.5, 0.5, 0.5)):
         found = checked_rate(start, odds, odds[:50], np.full(50, wrong))
         assert 0 <= found.low <= found.estimate <= found.high <= 1
+
+
+@pytest.mark.parametrize("start", [NoiseRate(0.02, 0.0, 0.045), NoiseRate(0.5, 0.45, 0.55)])
+@pytest.mark.parametrize("how", ["random", "lowest"])
+def test_many_checked_labels_overrule_an_interval_that_missed(start: NoiseRate, how: str) -> None:
+    errors = []
+    for seed in range(4):
+        odds, wrong = problem(seed, n=3000)
+        known = np.zeros(len(odds), bool)
+        known[drawn(how, odds, 600, seed)] = True
+        found = checked_rate(start, odds[~known], odds[known], wrong[known])
+        errors.append(found.estimate - wrong[~known].mean())
+        assert found.high - found.low < 0.1
+        if how == "random":  # as well known as without the first interval, by the binomial distribution
+            assert abs(found.estimate - wrong[known].mean()) < 0.02
+    assert np.abs(errors).max() < 0.05
+
+
+def test_the_range_of_the_tried_rates_follows_a_narrow_and_a_wide_posterior() -> None:
+    for middle, deviation in ((0.2, 1e-3), (0.5, 0.2), (0.001, 5e-4), (0.9, 0.03)):
+        rates = _likely(lambda tried, m=middle, d=deviation: -0.5 * np.square((tried - m) / d)[None])
+        assert rates.shape == (STEPS,)
+        low, high = max(1e-4, middle - 3 * deviation), min(1 - 1e-4, middle + 3 * deviation)
+        assert rates[0] <= low < high <= rates[-1]
+        assert rates[1] - rates[0] < deviation / 2
