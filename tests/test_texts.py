@@ -339,3 +339,27 @@ def test_the_estimator_takes_texts_and_frames_with_texts() -> None:
         model.predict(np.eye(3))
     with pytest.raises(InputError, match="which encodes images"):
         nl.NoisyLabelClassifier(features="efficientnet-lite0").fit(texts, labels)
+
+
+def test_an_audit_of_a_few_hundred_texts_learns_from_the_default_features() -> None:
+    draw = np.random.default_rng(0)
+    common, topics = [f"w{i}" for i in range(600)], [[f"{c}{i}" for i in range(60)] for c in "abcd"]
+
+    def text(topic: int) -> str:
+        own = draw.random(draw.integers(12, 30)) < 0.25
+        words = (draw.choice(topics[topic]) if it else common[int(600 * draw.random() ** 2)] for it in own)
+        return " ".join(map(str, words))
+
+    true = np.arange(250) % 4
+    given = np.where(draw.random(250) < 0.1, (true + 1) % 4, true)
+    texts = [text(k) for k in true]
+    found = nl.audit_labels(texts, labels=given, features="tfidf", device="cpu")
+    assert found.network is not None
+    assert (found.network.argmax(axis=1) == true).mean() > 0.75
+    rate, wrong = found.summary["rate"], given != true
+    assert rate["low"] < wrong.mean() < rate["high"]
+    assert rate["high"] - rate["low"] < 0.2
+    assert wrong[found.flagged].mean() > 0.8
+    whitened = nl.audit_labels(texts, labels=given, features="tfidf:256", device="cpu")  # 249 directions
+    assert whitened.network is not None
+    assert (whitened.network.argmax(axis=1) == true).mean() < 0.5

@@ -75,9 +75,27 @@ def test_tfidf_is_restored_from_its_state_and_equal_texts_give_an_equal_identity
 
 
 def test_a_small_corpus_has_fewer_features() -> None:
-    encoder = TfidfEncoder().fitted(TEXTS)
+    encoder = tfidf("tfidf:256").fitted(TEXTS)  # as many as asked for, or as there can be
     assert encoder.dimension == encoder.encode(TEXTS).shape[1] == len(set(TEXTS)) - 1
     assert encoder.identity["dimension"] == encoder.dimension
+    assert encoder.identity["name"] == "tfidf:256"
+
+
+@pytest.mark.parametrize(("count", "right"), [(48, 16), (127, 16), (200, 25), (2047, 255), (2400, 256)])
+def test_the_default_number_of_features_follows_that_of_the_texts(count: int, right: int) -> None:
+    words = [f"{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}" for i in range(count)]
+    texts = [f"{word} {i % 97} {i % 89} {i}" for i, word in enumerate(words)]
+    encoder = TfidfEncoder().fitted([*texts, *texts])
+    assert encoder.dimension == encoder.encode(texts[:3]).shape[1] == right
+    assert encoder.key != tfidf(f"tfidf:{right + 1}").fitted(texts).key
+
+
+def test_a_state_of_an_earlier_version_keeps_its_number_of_features() -> None:
+    state = TfidfEncoder(40).fitted(TEXTS).state()  # those of the default were N - 1, up to 256
+    again = tfidf("tfidf").with_state(state)
+    assert again.dimension == again.encode(TEXTS).shape[1] == 40
+    assert again.identity["name"] == "tfidf"
+    assert again.key != TfidfEncoder().fitted(TEXTS).key
 
 
 @pytest.mark.parametrize("texts", [["", " "], ["the same"] * 5])

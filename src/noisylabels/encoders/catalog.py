@@ -180,7 +180,11 @@ ENCODERS: dict[str, EncoderRow] = {
             has_packaged,
         ),
         EncoderRow(
-            TFIDF, TEXTS, _tfidf, "TF-IDF of the training texts, 256 features; tfidf:D for D", counted=True
+            TFIDF,
+            TEXTS,
+            _tfidf,
+            "TF-IDF of the training texts, up to 256 features; tfidf:D for D",
+            counted=True,
         ),
     )
 }

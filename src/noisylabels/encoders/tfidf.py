@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 NAME = "tfidf"
 
-DIMENSION = 256
+DIMENSION, FEWEST, TEXTS_EACH = 256, 16, 8
+"""The default number of features: 256, but at most one per 8 distinct training texts, and 16 at least.
+
+All judges of features scale each one to variance 1. With about as many principal directions as texts, all
+texts are then equally far apart, and nothing is learned of them."""
+
 MOST_DIMENSION = 2048
 
 MOST_TERMS = 30_000
@@ -44,7 +49,8 @@ class TfidfEncoder(FrozenEncoder):
     """TF-IDF with sublinear counts, projected onto the principal directions of the training texts.
 
     Args:
-        dimension: the most features D; a small corpus has fewer, see `fitted`.
+        dimension: the most features D, by default those of `DIMENSION`, `FEWEST` and `TEXTS_EACH`; a small
+            corpus has fewer, see `fitted`.
         seed: of the randomized SVD.
 
     >>> texts = ["red apple pie", "green apple tart", "fast red car", "slow green car"]
@@ -53,10 +59,10 @@ class TfidfEncoder(FrozenEncoder):
     (2, 2)
     """
 
-    def __init__(self, dimension: int = DIMENSION, seed: int = 0) -> None:
-        name = NAME if dimension == DIMENSION else f"{NAME}:{dimension}"
+    def __init__(self, dimension: int | None = None, seed: int = 0) -> None:
+        name = NAME if dimension is None else f"{NAME}:{dimension}"
         self.asked, self.seed = dimension, seed
-        super().__init__(name, TEXTS, self._about(), dimension, batch_size=1024)
+        super().__init__(name, TEXTS, self._about(), dimension or DIMENSION, batch_size=1024)
         self._state: dict[str, Tensor] = {}
         self._vectorizers: list[TfidfVectorizer] = []
         self._directions = np.empty((0, 0), np.float32)
@@ -91,7 +97,9 @@ class TfidfEncoder(FrozenEncoder):
                 ) from None
             vectorizers.append(vectorizer)
         counts = hstack(blocks, format="csr", dtype=np.float32)
-        most = min(self.asked, len(set(texts)) - 1, counts.shape[1] - 1)
+        distinct = len(set(texts))
+        asked = self.asked or min(DIMENSION, max(FEWEST, distinct // TEXTS_EACH))
+        most = min(asked, distinct - 1, counts.shape[1] - 1)
         if most < 1:
             raise InputError("the training texts are all the same; check the column of text")
         found = TruncatedSVD(most, random_state=self.seed).fit(counts)
@@ -150,7 +158,7 @@ class TfidfEncoder(FrozenEncoder):
 
 
 def tfidf(text: str) -> TfidfEncoder:
-    """Return the encoder that is called "tfidf", or "tfidf:D" for at most D features.
+    """Return the encoder that is called "tfidf", or "tfidf:D" for at most D features, however few the texts.
 
     Raises:
         InputError: D is no whole number from 2 to 2048.
