@@ -14,6 +14,7 @@ from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.columnar import read_array
 from noisylabels.core.files import atomic_replace
 from noisylabels.experiment.classifier_probs import classifier_probs, count_rows
+from noisylabels.experiment.equal_examples import first_equals
 from noisylabels.experiment.reporter import Reporter, announce
 
 if TYPE_CHECKING:
@@ -54,9 +55,12 @@ def judge_by_classifier(
     X = rows_of(examples) if rows is None else rows
     if count_rows(X) != len(labels):
         raise InputError(f"got {count_rows(X)} rows for {len(labels)} examples, expected one per example")
+    copies = first_equals(examples, folds)
     named = f"{examples.digest} {folds} {seed}"
     if rows is not None and folder is not None:  # the features of the set may hold less than these rows
         named += f" {rows_digest(rows)}"
+    if copies is not None:  # folds of earlier versions, which separated copies, have another name
+        named += " copies in one fold"
     content = hashlib.sha256(named.encode()).hexdigest()[:16]
     began, finished = time.perf_counter(), 0
 
@@ -96,6 +100,7 @@ def judge_by_classifier(
             folds=folds,
             seed=seed,
             class_names=names,
+            copies=copies,
             kept=kept,
             keep=keep,
         )

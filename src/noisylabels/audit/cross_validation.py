@@ -30,6 +30,7 @@ from noisylabels.core.files import (
 from noisylabels.core.large_arrays import large_array
 from noisylabels.core.rng import derive_seed
 from noisylabels.core.schema import read_checked
+from noisylabels.experiment.equal_examples import first_equals
 from noisylabels.experiment.folds import assign_folds
 from noisylabels.experiment.model_input import check_takes_rows
 from noisylabels.experiment.reporter import Announce, Reporter, Silent
@@ -154,7 +155,8 @@ def cross_validate(
     Args:
         data: images or features with their given labels; all folds share the pixels.
         labels: (N,) integers that replace the given labels.
-        folds: number of folds, stratified by class, drawn from the stream "folds" of the seed.
+        folds: number of folds, stratified by class, drawn from the stream "folds" of the seed. Equal examples
+            are in one fold, see `first_equals`.
         loss: a robust loss: an expression, or any function of logits and target.
         model: name in the catalog; "auto" is small-cnn for images and mlp for features.
         width: factor of the model's layer widths; by default 1, and `AUTO_WIDTH` for the small-cnn of "auto"
@@ -278,7 +280,8 @@ class _Job:
         given = data.labels.numpy() if labels is None else check_labels(labels, data.num_classes)
         if len(given) != len(data):
             raise InputError(f"got {len(given)} labels for {len(data)} examples; pass one label per example")
-        self.fold = assign_folds(given, folds, self.use.seed)
+        self.copies = first_equals(data, folds)
+        self.fold = assign_folds(given, folds, self.use.seed, self.copies)
         self.folds = folds
         digest = hashlib.sha256(data.digest.encode() + given.astype("<i8").tobytes()).hexdigest()
         self.mean_std = data.mean_std()
@@ -441,11 +444,14 @@ class _Job:
 
         features = in_memory(self.data.inputs, "the judges of features").cpu().numpy()
         ridge, votes = (
-            judge(features, found.labels, K, dtype=np.float32) for judge in (ridge_probs, neighbor_votes)
+            judge(features, found.labels, K, copies=self.copies, dtype=np.float32)
+            for judge in (ridge_probs, neighbor_votes)
         )
         logistic = None
         if fits(len(features), K):
-            logistic = logistic_probs(features, found.labels, K, self.use.seed).astype(np.float32)
+            logistic = logistic_probs(features, found.labels, K, self.use.seed, self.copies).astype(
+                np.float32
+            )
         first, weight = (found.network, 1) if logistic is None else (logistic, LOGISTIC)
         probs = large_array(first.shape, np.float32)
         for start in range(0, len(probs), _ROWS):
@@ -467,11 +473,21 @@ class _Job:
 
         identity = {"format": 1, "data": self.data.digest, **self.settings}
         identity["loss"] = loss_identity(self.criterion)
+        if self.copies is not None:
+            identity["copies"] = "in one fold"
         path = folder / "crossval.json"
         if not path.exists():
             write_json(path, identity)
             return
         there = read_checked(path, dict[str, Any])
+        if self.copies is not None and "copies" not in there:
+            # an audit of an earlier version, which goes on with its own folds
+            self.fold = assign_folds(self.data.labels.numpy(), self.folds, self.use.seed)
+            del identity["copies"]
+            self.reporter.note(
+                "an earlier version began this audit and separated equal examples: a model may have learned "
+                "a label from a copy; remove the folder to start over"
+            )
         for name, value in identity.items():
             if there.get(name) != value:
                 raise InputError(

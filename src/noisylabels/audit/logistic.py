@@ -25,7 +25,9 @@ def fits(n: int, num_classes: int) -> bool:
     return FOLDS * n * num_classes <= MOST
 
 
-def logistic_probs(features: object, labels: object, num_classes: int, seed: int = 0) -> np.ndarray:
+def logistic_probs(
+    features: object, labels: object, num_classes: int, seed: int = 0, copies: np.ndarray | None = None
+) -> np.ndarray:
     """Return the probabilities of a logistic regression for each example, fitted without its fold.
 
     The columns are standardized. The penalty is the one of `PENALTIES` under which the given labels that were
@@ -36,6 +38,7 @@ def logistic_probs(features: object, labels: object, num_classes: int, seed: int
         labels: (N,) integers in [0, K).
         num_classes: K.
         seed: seed of the folds.
+        copies: (N,) the first example that equals each one, see `first_equals`: they are in one fold.
 
     Returns:
         (N, K) float64, rows sum to 1.
@@ -54,7 +57,7 @@ def logistic_probs(features: object, labels: object, num_classes: int, seed: int
 
     X, given = checked_features(features, labels, num_classes)
     folds = min(FOLDS, len(X))
-    fold = assign_folds(given, folds, seed)
+    fold = assign_folds(given, folds, seed, copies)
     held = [np.flatnonzero(fold == k) for k in range(folds)]
     X = X - X.mean(axis=0)
     spread = X.std(axis=0)

@@ -8,6 +8,9 @@ is left out is the label of the judged example:
   examples (of 5,000, if there are more) choose them, the judged one included. It is one of N terms of a mean
   log-likelihood, so its weight in them is of the order 1 / N.
 
+Where equal examples are named (`copies`), those of a group are left out together: a copy knows the label of
+the judged example if both were labeled together.
+
 All features are shared, those of the judged example included: they center, scale and rotate the rows and set
 the unit of the penalty. No label enters there.
 """
@@ -45,7 +48,13 @@ _SHRINK = 1e-4  # penalty of the offsets of the classes
 
 
 def neighbor_votes(
-    features: object, labels: object, num_classes: int, count: int = NEIGHBORS, *, dtype: Any = np.float64
+    features: object,
+    labels: object,
+    num_classes: int,
+    count: int = NEIGHBORS,
+    *,
+    copies: np.ndarray | None = None,
+    dtype: Any = np.float64,
 ) -> np.ndarray:
     """Return the share of each class among the labels of an example's nearest neighbors.
 
@@ -58,6 +67,7 @@ def neighbor_votes(
         labels: (N,) integers in [0, K).
         num_classes: K.
         count: neighbors that vote; all others where there are fewer.
+        copies: (N,) the first example that equals each one, see `first_equals`; none votes on another.
         dtype: type of the result, which is computed as float64, some rows at a time.
 
     Returns:
@@ -80,12 +90,18 @@ def neighbor_votes(
     place = np.full(n, -1)  # of each example among the voters
     place[voters] = np.arange(len(voters))
     others, of_voter = points[voters].T.copy(), given[voters]
-    count = min(count, len(voters) - 1)
+    groups = {} if copies is None else _groups(copies)
+    largest = max((int((place[group] >= 0).sum()) for group in groups.values()), default=1)
+    count = min(count, len(voters) - max(1, largest))
     votes = large_array((n, num_classes), dtype)
     for rows in np.array_split(np.arange(n), 1 + n * len(voters) // _BLOCK):
         near = points[rows] @ others
         own = np.flatnonzero(place[rows] >= 0)
         near[own, place[rows[own]]] = -np.inf
+        if copies is not None:
+            for at in np.flatnonzero(np.isin(copies[rows], list(groups))):
+                others_equal = place[groups[copies[rows[at]]]]
+                near[at, others_equal[others_equal >= 0]] = -np.inf
         chosen = of_voter[np.argpartition(near, -count, axis=1)[:, -count:]]
         codes = chosen + np.arange(len(rows))[:, None] * num_classes
         counts = np.bincount(codes.ravel(), minlength=len(rows) * num_classes).reshape(len(rows), -1)
@@ -94,12 +110,20 @@ def neighbor_votes(
     return votes
 
 
-def ridge_probs(features: object, labels: object, num_classes: int, *, dtype: Any = np.float64) -> np.ndarray:
+def ridge_probs(
+    features: object,
+    labels: object,
+    num_classes: int,
+    *,
+    copies: np.ndarray | None = None,
+    dtype: Any = np.float64,
+) -> np.ndarray:
     """Return the probabilities of a ridge classifier for each example, fitted without its label.
 
     The classifier regresses the one-hot labels on rows that are centered and scaled to length 1, with an
     intercept that is not penalized. Its leave-one-out predictions have a closed form, s = (ŝ - h y) / (1 - h)
-    with the leverage h, which equals a fit without the row up to rounding (float32, about 1e-5). They become
+    with the leverage h, which equals a fit without the row up to rounding (float32, about 1e-5). Of m equal
+    rows all are left out, s = (ŝ - h Σ y) / (1 - m h) with the sum over the m. They become
     probabilities by softmax(a s + b); a and b are fitted to the given labels, as is the penalty, the one with
     the highest likelihood of the labels that were left out. No clean label is needed.
 
@@ -112,6 +136,7 @@ def ridge_probs(features: object, labels: object, num_classes: int, *, dtype: An
         features: (N, D) finite numbers, N >= 2.
         labels: (N,) integers in [0, K).
         num_classes: K.
+        copies: (N,) the first example that equals each one, see `first_equals`; they are left out together.
         dtype: type of the result, which is computed as float64, some rows at a time.
 
     Returns:
@@ -129,7 +154,7 @@ def ridge_probs(features: object, labels: object, num_classes: int, *, dtype: An
     """
     X, given = checked_features(features, labels, num_classes)
     n, center = len(X), X.mean(axis=0)
-    smoother = _Smoother(_by_rows(lambda rows: _unit(X[rows] - center), X.shape), given, num_classes)
+    smoother = _Smoother(_by_rows(lambda rows: _unit(X[rows] - center), X.shape), given, num_classes, copies)
     some = np.arange(n) if n <= _TRIED else np.argsort(uniforms(n, 0, "penalty"))[:_TRIED]
     best, fitted = np.inf, None
     for strength in STRENGTHS:
@@ -186,9 +211,14 @@ class _Smoother:
         points: (N, D) floats; they are centered in place.
         labels: (N,) int64 in [0, K), whose one-hot codes are the targets.
         num_classes: K.
+        copies: (N,) the first row that equals each one; None without equal rows.
     """
 
-    def __init__(self, points: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
+    def __init__(
+        self, points: np.ndarray, labels: np.ndarray, num_classes: int, copies: np.ndarray | None = None
+    ) -> None:
+        self.groups = {} if copies is None else _groups(copies)
+        self.copies = copies
         n, dimensions = points.shape
         points -= points.mean(axis=0)
         if n > dimensions:
@@ -221,10 +251,25 @@ class _Smoother:
         """Return the predictions for some rows (all by default), each fitted without its row, (M, K)."""
         left = self.left if rows is None else self.left[rows]
         targets = self._targets(self.labels if rows is None else self.labels[rows])
+        counts = np.ones((len(targets), 1), targets.dtype)
+        if self.copies is not None:
+            firsts = self.copies if rows is None else self.copies[rows]
+            for at in np.flatnonzero(np.isin(firsts, list(self.groups))):
+                group = self.groups[firsts[at]]
+                targets[at], counts[at] = self._targets(self.labels[group]).sum(axis=0), len(group)
         shrunk = self.values / (self.values + strength * self.unit)
         fitted = left @ (shrunk[:, None] * self.along) + self.mean
-        leverage = np.minimum(np.square(left) @ shrunk + 1 / len(self.labels), 1 - 1e-4)[:, None]
-        return np.asarray((fitted - leverage * targets) / (1 - leverage))
+        leverage = (np.square(left) @ shrunk + 1 / len(self.labels))[:, None]
+        leverage = np.minimum(leverage, (1 - 1e-4) / counts)
+        return np.asarray((fitted - leverage * targets) / (1 - counts * leverage))
+
+
+def _groups(copies: np.ndarray) -> dict[int, np.ndarray]:
+    """Return the positions of the equal examples of each group, by its first."""
+    order = np.argsort(copies, kind="stable")
+    firsts, starts, counts = np.unique(copies[order], return_index=True, return_counts=True)
+    found = zip(firsts.tolist(), starts.tolist(), counts.tolist(), strict=True)
+    return {first: order[start : start + count] for first, start, count in found if count > 1}
 
 
 def checked_features(features: object, labels: object, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -146,6 +146,7 @@ def classifier_probs(
     seed: int = 0,
     class_names: Sequence[str] = (),
     sample_weight: np.ndarray | None = None,
+    copies: np.ndarray | None = None,
     kept: Callable[[int], np.ndarray | None] = lambda fold: None,
     keep: Callable[[int, np.ndarray], None] = lambda fold, probs: None,
 ) -> np.ndarray:
@@ -160,6 +161,7 @@ def classifier_probs(
         seed: seed of the folds and of the classifiers' random states.
         class_names: names of the class numbers, for `class_weight`.
         sample_weight: (N,) weights for fit; by default fit is called without.
+        copies: (N,) the first example that equals each one, see `first_equals`: they are in one fold.
         kept: called with a fold; returns the probabilities that an earlier call handed to `keep`, or None.
         keep: called with each fold that has been predicted, and the probabilities of its examples.
 
@@ -178,7 +180,7 @@ def classifier_probs(
     check_whole(num_classes, "num_classes", 2)
     if count_rows(X) != len(labels):
         raise InputError(f"got {count_rows(X)} rows and {len(labels)} labels, expected one label per row")
-    fold = assign_folds(labels, folds, seed)
+    fold = assign_folds(labels, folds, seed, copies)
     probs = np.zeros((len(labels), num_classes))
     for k in range(folds):
         held, rest = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
