@@ -6,8 +6,11 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_blobs, make_moons
 from sklearn.exceptions import NotFittedError
@@ -18,6 +21,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 import noisylabels as nl
 from noisylabels.core.checks import InputError
+from noisylabels.data.encoding import weighted_median
 from noisylabels.estimator import NoisyLabelClassifier
 
 FAST = {"n_estimators": 2, "epochs": 8, "random_state": 0}
@@ -125,6 +129,32 @@ def test_weights_equal_repetitions_and_order_does_not_matter():
     np.testing.assert_array_equal(weighted.predict_proba(X), repeated.predict_proba(X))
     plain = quick().fit(X, y)
     assert np.abs(weighted.predict_proba(X) - plain.predict_proba(X)).max() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:X. missing numbers .*, of which training had none:UserWarning")
+@pytest.mark.parametrize("lacking", [True, False])  # cells missing in training, or in new rows alone
+def test_weights_equal_repetitions_in_a_frame_with_missing_cells(lacking):
+    X, y = blobs()
+    frame = pd.DataFrame(X, columns=[f"c{k}" for k in range(X.shape[1])])
+    new = frame.copy()
+    new.loc[::5, "c1"] = np.nan
+    frame = new if lacking else frame
+    weights = np.random.default_rng(1).integers(0, 4, len(y))
+    often = np.repeat(np.arange(len(y)), weights)
+    weighted = quick().fit(frame, y, sample_weight=weights)
+    repeated = quick().fit(frame.iloc[often].reset_index(drop=True), y[often])
+    assert np.median(X[often, 1]) != np.median(X[weights > 0, 1])  # the weights matter
+    np.testing.assert_array_equal(weighted.predict_proba(new), repeated.predict_proba(new))
+
+
+@given(
+    st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 4)), min_size=1, max_size=12), st.floats(0.01, 100)
+)
+def test_the_weighted_median_is_that_of_repeated_values_at_any_scale(pairs, scale):
+    values, weights = np.array(pairs, dtype=np.float64).T
+    right = np.median(np.repeat(values, weights.astype(int)))
+    assert weighted_median(values, weights) == right
+    assert weighted_median(values, scale * weights) == right
 
 
 def test_weights_control_which_labels_matter():

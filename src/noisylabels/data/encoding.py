@@ -116,6 +116,7 @@ class Encoder:
         need_features: bool = True,
         id_column: str | None = None,
         text_column: str | None = None,
+        weights: np.ndarray | None = None,
     ) -> Encoder:
         """Return the encoding of a sheet's columns, chosen from the rows of the training part only.
 
@@ -128,6 +129,8 @@ class Encoder:
             id_column: the column of ids, if the user named it.
             text_column: the column of free text, or several with commas between them; by default every
                 column of words that is no feature and has the length of sentences, see `is_free_text`.
+            weights: (n,) of the training rows, above 0, for the medians of the columns; by default all alike.
+                Which columns are features is decided by the rows, whatever their weights.
 
         Raises:
             InputError: a column of numbers has a cell that is not a number, no column is left, or the column
@@ -143,7 +146,7 @@ class Encoder:
             if name in not_features or name in found:
                 continue
             try:
-                chosen = _choose(name, cells, rows, sheet)
+                chosen = _choose(name, cells, rows, sheet, weights)
             except InputError as error:
                 if need_features:
                     raise
@@ -286,7 +289,30 @@ def _take_texts(left: dict[str, list[str]], sheet: Sheet, rows: np.ndarray) -> l
     return [name for name in sheet.names if name in found]
 
 
-def _choose(name: str, cells: np.ndarray, rows: np.ndarray, sheet: Sheet) -> Column | str:
+def weighted_median(values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the median of values of which each counts as often as its weight says.
+
+    Args:
+        values: (n,) floats.
+        weights: (n,), above 0; by default all alike.
+
+    >>> weighted_median(np.array([3.0, 1.0, 2.0]), np.array([2.0, 1.0, 1.0]))
+    2.5
+    """
+    if weights is None or bool((weights == weights[0]).all()):
+        return float(np.median(values))
+    order = np.argsort(values, kind="stable")
+    until = np.cumsum(weights[order])
+    # half of the weight; rounding must not move it past a value that ends there
+    half = until[-1] / 2
+    ends = half * (1 - 1e-12), half * (1 + 1e-12)
+    low, high = (values[order[np.searchsorted(until, ends[i], "left")]] for i in range(2))
+    return float((low + high) / 2)
+
+
+def _choose(
+    name: str, cells: np.ndarray, rows: np.ndarray, sheet: Sheet, weights: np.ndarray | None = None
+) -> Column | str:
     """Return the encoding of a column, or the reason for leaving it out."""
     lacking = is_missing(cells)
     missing = lacking[rows]
@@ -311,7 +337,9 @@ def _choose(name: str, cells: np.ndarray, rows: np.ndarray, sheet: Sheet) -> Col
         return "a single value"
     if len(cells) >= COUNTED_FROM and bool((np.diff(values) == 1).all()):
         return "row numbers"
-    return dataclasses.replace(column, median=float(np.median(known)))
+    return dataclasses.replace(
+        column, median=weighted_median(known, None if weights is None else weights[~missing])
+    )
 
 
 def _of_words(name: str, words: Sequence[str], n: int, marked: bool) -> Column | str:

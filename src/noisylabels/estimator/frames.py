@@ -49,7 +49,9 @@ def sheet_to_encode(X: Any) -> Sheet | None:
     return sheet if len(sheet) and (special or sheet.unfit) else None
 
 
-def fit_encoder(sheet: Sheet, used: np.ndarray) -> tuple[Encoder, np.ndarray]:
+def fit_encoder(
+    sheet: Sheet, used: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[Encoder, np.ndarray]:
     """Return the encoder of a data frame, chosen from the rows `used`, and all rows as features.
 
     A warning names the columns that are left out.
@@ -57,6 +59,7 @@ def fit_encoder(sheet: Sheet, used: np.ndarray) -> tuple[Encoder, np.ndarray]:
     Args:
         sheet: a data frame of N rows.
         used: positions of the rows to learn from, (n,).
+        weights: (n,) their weights, above 0; by default all alike.
 
     Returns:
         The encoder and the features, float64 (N, D).
@@ -65,7 +68,7 @@ def fit_encoder(sheet: Sheet, used: np.ndarray) -> tuple[Encoder, np.ndarray]:
         InputError: no column is left.
     """
     notes: list[str] = []
-    encoder = Encoder.fit(sheet, used, (), notes)
+    encoder = Encoder.fit(sheet, used, (), notes, weights=weights)
     _warn([note for note in notes if note.startswith("left out")])
     return encoder, encoder.encode(sheet).astype(np.float64)
 

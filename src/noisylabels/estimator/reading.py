@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from noisylabels.core.checks import InputError
-from noisylabels.data.encoding import Encoder
+from noisylabels.data.encoding import Encoder, weighted_median
 from noisylabels.data.image_files import image_files, read_image_files
 from noisylabels.data.in_memory import array_of, column_names, is_table, is_texts, texts_in
 from noisylabels.encoders.catalog import canonical_features, load_size
@@ -83,8 +83,9 @@ class ReadsRows:
             self.n_features_in_ = math.prod(self.image_shape_)
         elif (sheet := sheet_to_encode(X)) is not None:
             labels = checked_labels(sheet, y)
-            used = np.flatnonzero(checked_weights(sample_weight, len(sheet)))
-            self._encoder, rows = fit_encoder(sheet, used)
+            weights = checked_weights(sample_weight, len(sheet))
+            used = np.flatnonzero(weights)
+            self._encoder, rows = fit_encoder(sheet, used, weights[used])
             if (of_rows := self._encoder.texts_of(sheet)) is not None:
                 self._embedded = Embedded.of_texts([of_rows[i] for i in used], self.features, self.device)
                 rows = rows if self._embedded is None else np.hstack([rows, self._embedded(of_rows)])
@@ -105,7 +106,9 @@ class ReadsRows:
             rows = array_of(rows)
             self.image_shape_ = ()
             if is_table(X):
-                self._medians = np.median(rows, axis=0)
+                weights = checked_weights(sample_weight, len(rows))
+                used = np.flatnonzero(weights)
+                self._medians = np.array([weighted_median(each[used], weights[used]) for each in rows.T])
         # scikit-learn accepts objects as labels only if they are strings; here they need only be sortable
         if labels.dtype.kind != "O":
             check_classification_targets(labels)
