@@ -12,6 +12,7 @@ from found_runs import Runs
 from method_runs import Grid
 from method_tables import ranked, read
 
+from noisylabels.losses.expression import loss as parse_loss
 from noisylabels.study.results import Results, accuracy, read_results
 
 
@@ -110,6 +111,15 @@ def _ssr(known: Evidence) -> str:
         word = noise.partition("@")[0].replace(":", " ")
         said.append(f"{word} {percent(ssr)}, the default of `train` {percent(default)}")
     return f"{'; '.join(said)} (n = {len(ssr)})"
+
+
+def _own_loop(known: Evidence) -> str:
+    named = {parse_loss("anl_ce@cifar10").expression: "anl_ce@cifar10", "nce+mae": "nce+mae", "ce": "ce"}
+    said, runs = [], ""
+    for noise in ("symmetric:0.4", "symmetric:0.8", "asymmetric:0.4"):
+        figures, _, runs = accuracies(known.runs.frozen, noise, named).rpartition(" (")
+        said.append(f"{noise.replace(':', ' ')} {figures}")
+    return f"{'; '.join(said)} ({runs}"
 
 
 def _from_pixels(known: Evidence) -> str:
@@ -219,13 +229,19 @@ def decisions(runs: Runs) -> str:
             accuracies(known.study("methods-fashion"), "asymmetric:0.4", clothes),
         ),
         (
+            "a loop of your own, on features",
+            '`nl.loss("anl_ce@cifar10")`',
+            "[features of all photographs](measured-frozen.md)",
+            _own_loop(known),
+        ),
+        (
             "a loop of your own, images, 10,000 steps or more",
             '`nl.loss("nce+rce")`',
             "[CIFAR-10](measured-found.md#the-papers-setting), symmetric 0.4, 46,920 steps",
             accuracies(runs.paper, "symmetric:0.4", long),
         ),
         (
-            "the same, at most about 1,000 steps",
+            "images, at most about 1,000 steps",
             '`nl.loss("4*gce")`',
             "[photographs](measured-default-loss.md), symmetric 0.4, 30 epochs",
             _from_pixels(known),

@@ -44,7 +44,7 @@ def test_the_decisions_are_made_of_the_runs(runs):
     article = (ROOT / "docs" / "found.md").read_text(encoding="utf-8")
     assert found.decided_upon(article, runs) == article
     rows = [line for line in article.splitlines() if line.startswith("| ")][1:]
-    assert len(rows) == 12
+    assert len(rows) == 13
     for row in rows:
         assert re.search(r"\d", row.split("|")[3]), "no figure"
         assert re.search(r"\(n = \d+\)|settings", row)
