@@ -38,7 +38,7 @@ def test_every_id_in_results_is_that_of_its_row():
         "digits-more": 288,
         "digits-study": 96,
         "forms-tenth": 24,
-        "frozen": 144,
+        "frozen": 192,
         "frozen-default": 36,
         "hybrids-digits": 630,
         "hybrids-digits-cnn": 42,
