@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import signal
 import time
 from pathlib import Path
@@ -249,6 +251,19 @@ def test_a_fold_killed_between_its_last_epoch_and_its_file(tmp_path, monkeypatch
     assert heard.notes == ["fold 1 of 3 resumes after 4 epochs"]
     assert heard.epochs == list(range(5, 13))
     same(found, whole)
+
+
+def test_a_fold_that_cannot_be_read_now_is_not_called_damaged(tmp_path, monkeypatch):
+    whole = cross_validate(images(), folder=tmp_path, **FAST)
+
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("noisylabels.audit.fold_files.check_regular", fail)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            cross_validate(images(), folder=tmp_path, **FAST)
+    same(cross_validate(images(), folder=tmp_path, **FAST), whole)
 
 
 @pytest.mark.parametrize("epochs", [0, 1])

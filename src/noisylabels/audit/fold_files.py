@@ -15,7 +15,7 @@ import numpy as np
 from noisylabels.core.checks import CorruptedFile
 from noisylabels.core.files import atomic_replace
 from noisylabels.core.large_arrays import large_array
-from noisylabels.core.opening import check_regular
+from noisylabels.core.opening import check_regular, may_pass
 
 _ROWS = 1 << 14  # of an array that are read at once
 
@@ -56,6 +56,7 @@ def kept_fold(
 
     Raises:
         CorruptedFile: the file is damaged, or of other examples.
+        OSError: it cannot be read for a reason that may pass.
     """
     if not path.exists():
         return None
@@ -73,7 +74,9 @@ def kept_fold(
         fits &= all(part[name].shape == shape for name, shape in shapes.items())
         fits &= all(_finite(part[name]) for name in shapes)
         fits &= np.array_equal(part["held"], held) and np.array_equal(part["trained"], trained)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, OSError) and may_pass(error):
+            raise
         fits = False
     if not fits:
         raise CorruptedFile(f"{path} is damaged; remove it to train its fold again")

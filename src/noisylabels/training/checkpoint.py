@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from typing_extensions import TypedDict
 
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.files import atomic_replace
-from noisylabels.core.opening import open_file
+from noisylabels.core.opening import may_pass, open_file
 from noisylabels.core.rng import GLOBAL_STREAM
 from noisylabels.core.schema import Count, Instance, checked
 from noisylabels.training.history import Row
@@ -113,8 +112,8 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state["format"]
     except Exception as error:  # unpickling a damaged file can raise almost anything
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise  # of the disk, which may pass; a damaged archive names impossible positions (EINVAL)
+        if isinstance(error, OSError) and may_pass(error):
+            raise
         raise CorruptedFile(
             f"{path} is damaged or not a noisylabels checkpoint; remove it to start over"
         ) from None

@@ -239,11 +239,10 @@ class Method(nn.Module, ABC):
         return self.loss(logits, target)
 
     def evaluation_sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return the sums over a batch, () each, whose ratio over all batches is the loss of a set.
+        """Return the sum of a batch's losses and that of its `loss_counts`, () each.
 
-        They are those of the losses and of what a mean divides by. None for a loss that counts each example
-        once, or is not known to do otherwise, and for an `evaluation_loss` of the method's own: that of the
-        set is then the mean over the examples.
+        Their ratio over all batches is the loss of a set. None if that is the mean over the examples: for a
+        loss without class weights and ignored class, and for an `evaluation_loss` of the method's own.
 
         Args:
             logits: (B, K) float32.
