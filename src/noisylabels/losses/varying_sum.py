@@ -239,9 +239,8 @@ def _agreeing(
         views, target = [view.unsqueeze(0) for view in views], target.unsqueeze(0)
     each = agreement(views, term.varying.parameters["power"])
     logits = views[0] if len(views) == 1 else views
-    if (
-        target.is_floating_point()
-    ):  # such a loss is linear in its label, see `VaryingSum.check`, so that each label's cost has a weight
+    # such a loss is linear in its label, see `VaryingSum.check`, so that each label's cost has a weight
+    if target.is_floating_point():
         at = (target * each).sum(1)
         found = evaluate(plan, logits, target * each.to(target.dtype), options)
         count: Tensor | int = at.numel()
