@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,6 +118,22 @@ def test_a_damaged_file_is_said_and_replaced(monkeypatch: pytest.MonkeyPatch) ->
         for other in Store(encoder).folder.glob("*.safetensors"):
             other.unlink()
         path.write_bytes(sound)
+
+
+def test_stored_features_that_cannot_be_read_now_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, encoder = pictures(6), Means()
+    wanted = encode(images, encoder)
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr("noisylabels.encoders.store.check_regular", fail)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            encode(images, Means())
+    again = Means()
+    assert torch.equal(encode(images, again), wanted)
+    assert again.seen == 0
 
 
 def test_many_segments_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:

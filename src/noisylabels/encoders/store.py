@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from noisylabels.core.files import atomic_replace, cache_root, make_folder, remove_file, write_json
-from noisylabels.core.opening import check_regular
+from noisylabels.core.opening import check_regular, may_pass
 from noisylabels.data.pixel_source import Pixels
 from noisylabels.encoders.encoder import FrozenEncoder, key_of
 
@@ -150,8 +150,9 @@ class Store:
                 return keys.numpy(), rows
         except FileNotFoundError:  # another process has merged it just now
             return None
-        except (SafetensorError, OSError, ValueError):
-            pass
+        except (SafetensorError, OSError, ValueError) as error:
+            if isinstance(error, OSError) and may_pass(error):
+                raise  # its features took long to compute
         self.damaged.append(path)
         with contextlib.suppress(OSError):  # its examples are embedded and stored again
             remove_file(path)
