@@ -21,18 +21,19 @@ from method_tables import number, pooled, with_failed
 from noisylabels.core.files import write_text
 from noisylabels.report.tables import Cell, Table, markdown
 
-EXAMPLES = {"digits": 1438, "fashion": 6000, "features": 5000}
+EXAMPLES = {"digits": 1438, "fashion": 6000, "features": 5000, "photographs": 5000}
 """Data -> number of training examples."""
 
 TITLES = {
     "digits": "the digits, mlp:512",
     "fashion": "a tenth of Fashion-MNIST, mlp:512",
     "features": "features of a tenth of CIFAR-10, mlp:128",
+    "photographs": "photographs, a tenth of CIFAR-10, the paper's network at width 0.25",
 }
 
 METHODS = (
-    *("standard", "mixup", "elr", "coteaching", "coteaching_plus", "jocor", "early_stop", "t_revision"),
-    *("volminnet", "elr_plus", "ssr", "dividemix"),
+    *("standard", "mixup", "elr", "agreement", "coteaching", "coteaching_plus", "jocor", "early_stop"),
+    *("t_revision", "volminnet", "elr_plus", "ssr", "dividemix"),
 )
 DEFAULT = "-default"
 """Ends the names of studies of the default of `noisylabels train`."""
