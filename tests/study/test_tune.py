@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import noisylabels
 from noisylabels.cli import main
@@ -22,8 +23,10 @@ from noisylabels.cli.parser import parse
 from noisylabels.cli.train import Train
 from noisylabels.cli.tune import command_line, summary
 from noisylabels.core.checks import InputError
+from noisylabels.core.config import to_dict
 from noisylabels.core.interrupt import Interrupted
 from noisylabels.experiment import Notes, RunConfig, Silent, canonical, load_config, read_result
+from noisylabels.experiment.table_settings import canonical_names
 from noisylabels.study.search_space import applied, dimensions
 from noisylabels.study.tune import STARTUP, Tried, Tuned, tune
 from warm_process import WarmPopen
@@ -306,6 +309,48 @@ def test_the_command_of_a_configuration_is_that_configuration() -> None:
     command = parse(shlex.split(command_line(config))[1:])
     assert isinstance(command, Train)
     assert canonical(command.settings) == config
+
+
+@pytest.mark.parametrize("data", ["table.csv", "texts.csv", "photos"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"features": "none"},
+        {"optimizer": "sgd", "lr": 0.123456789, "model": "mlp", "table_recipe": ""},
+        {"epochs": 2, "loss": "nce+rce", "table_recipe": ""},
+    ],
+    ids=str,
+)
+def test_the_command_names_what_the_data_would_decide(data: str, settings: dict[str, Any]) -> None:
+    Path("table.csv").write_text("a,b,label\n" + "1,2,x\n3,4,y\n" * 5)
+    Path("texts.csv").write_text("text,label\n" + "a text of several words in a row,x\nmore of them,y\n" * 5)
+    for name in ("x", "y"):
+        Path(f"photos/{name}").mkdir(parents=True)
+        Image.new("RGB", (16, 16)).save(f"photos/{name}/1.png")
+    config = RunConfig(data=data, **settings)
+    command = parse(shlex.split(command_line(config))[1:])
+    assert isinstance(command, Train)
+    assert replace(command.settings, table_recipe=canonical_names(command.settings.table_recipe)) == config
+
+
+def test_a_search_of_a_table_ends_with_the_command_that_trains_its_best(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("table.csv").write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(300)))
+    words = ["tune", "--data", "table.csv", "--model", "mlp", "--loss", "ce", "--epochs", "1", "--trials", "1"]
+    for more in ([], ["--optimizer", "sgd", "--validation", "0"]):
+        out = f"search{len(more)}"
+        assert main([*words, *more, "--out", out]) == 0
+        shown = capsys.readouterr().out
+        line = next(line for line in shown.splitlines() if "noisylabels train" in line)
+        command = parse(shlex.split(line)[1:])
+        assert isinstance(command, Train)
+        (trial,) = Path(out, "trials").glob("*/config.json")
+        tried = json.loads(trial.read_text())
+        own = {"validation": 0.0, "keep_epoch": "last"} if more else {}
+        assert to_dict(canonical(command.settings), ["out"]) == {
+            name: value for name, value in (tried | own).items() if name != "out"
+        }
 
 
 def test_equals_of_the_best_are_counted() -> None:

@@ -114,7 +114,11 @@ def summary(tuned: Tuned, wanted: RunConfig) -> str:
     first, value, error = ranked[0], ranked[0].value or 0.0, tuned.error
     equal = sum((trial.value or 0.0) >= value - error for trial in ranked[1:])
     others = {0: "no other trial is", 1: "1 other trial is"}.get(equal, f"{equal} other trials are")
-    full = dataclasses.replace(first.config, validation=wanted.validation)
+    full = first.config
+    if "validation" not in wanted.table_recipe.split(","):  # which would hold out as many
+        full = dataclasses.replace(full, validation=wanted.validation)
+    if not full.validation:
+        full = dataclasses.replace(full, keep_epoch="last")
     lines = [
         "",
         f"{len(tuned.tried)} trials: {count['whole']} complete, {count['pruned']} stopped early, "
@@ -129,18 +133,34 @@ def summary(tuned: Tuned, wanted: RunConfig) -> str:
 
 
 def command_line(config: RunConfig) -> str:
-    """Return the command that trains a configuration, with the settings that differ from the defaults.
+    """Return the command that trains a configuration, with the settings that `train` would not have itself.
+
+    These are the settings that differ from the defaults, and those that `train` decides by the data, such as
+    the encoder of photographs, unless they are named.
 
     >>> command_line(RunConfig(loss="ce", lr=0.5, channels_last=False))
     'noisylabels train --loss ce --lr 0.5 --no-channels-last'
     """
+    every = {each.name: each.default for each in dataclasses.fields(RunConfig) if each.name != "out"}
+    values = {name: getattr(config, name) for name in every}
+    named = {name for name in every if values[name] != every[name]}
+    while True:  # naming one setting can change what is decided for others
+        alone = load_config(None, **{name: values[name] for name in named})
+        if not (decided := {name for name in every if getattr(alone, name) != values[name]}):
+            break
+        named |= decided
     words = ["noisylabels", "train"]
-    for each in dataclasses.fields(RunConfig):
-        value, flag = getattr(config, each.name), each.name.replace("_", "-")
-        if value == each.default or each.name == "out":
-            continue
+    for name in (name for name in every if name in named):
+        value, flag = values[name], name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            words += [f"--{flag}", f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [f"--{flag}", _word(value)]
     return shlex.join(words)
+
+
+def _word(value: object) -> str:
+    """Return the word on a command line that is read as a value."""
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
+    return str(value) or "none"  # as in --table-recipe none
