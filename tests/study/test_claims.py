@@ -277,6 +277,17 @@ def test_the_top_needs_every_loss_of_its_field() -> None:
     assert (finding.status, finding.evidence) == ("not measured", f"missing: gce at {S4}, ce at {S4}")
 
 
+@pytest.mark.parametrize("spelled", ["nce+0.5*mae", "nce + 0.5*mae", "0.5 * mae + nce"])
+def test_a_loss_is_not_compared_with_itself_however_it_is_spelled(spelled: str) -> None:
+    found = {("nce+0.5*mae", S4): (70.0, 71.0), ("ce", S4): (50.0, 51.0), ("mae", S4): (60.0, 61.0)}
+    of = ("ce", "nce+0.5*mae", "mae", "nce + 0.5*mae")
+    for expected in (among_top(accuracy, spelled, 1, S4, of=of), more(accuracy, spelled, best(*of), S4)):
+        [comparison] = judged(rows(found), expected).comparisons
+        assert comparison.summary().mean == pytest.approx(0.1)  # from mae
+    [comparison] = judged(rows(found), more(accuracy, "mae", best(spelled, *of, place=2), S4)).comparisons
+    assert comparison.summary().mean == pytest.approx(0.1)  # from ce: one loss above it, spelled in two ways
+
+
 def test_no_loss_is_proved_to_be_among_the_top_three_of_three() -> None:
     finding = judged(rows(FIVE), among_top(accuracy, "a", 3, S4, of="abc"))
     assert (finding.status, finding.evidence) == (

@@ -337,7 +337,19 @@ def test_a_search_of_a_table_ends_with_the_command_that_trains_its_best(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("table.csv").write_text("a,b,label\n" + "".join(f"{i},{i % 7},{'xy'[i % 2]}\n" for i in range(300)))
-    words = ["tune", "--data", "table.csv", "--model", "mlp", "--loss", "ce", "--epochs", "1", "--trials", "1"]
+    words = [
+        "tune",
+        "--data",
+        "table.csv",
+        "--model",
+        "mlp",
+        "--loss",
+        "ce",
+        "--epochs",
+        "1",
+        "--trials",
+        "1",
+    ]
     for more in ([], ["--optimizer", "sgd", "--validation", "0"]):
         out = f"search{len(more)}"
         assert main([*words, *more, "--out", out]) == 0
@@ -363,6 +375,15 @@ def test_equals_of_the_best_are_counted() -> None:
     assert "60.00 %" in text
     assert "2.00 points (standard error): 1 other trial is within it" in text
     assert "6 trials: 5 complete, 1 stopped early, 0 diverged" in text
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0), (1.0, 11 / 12)])
+def test_all_of_a_few_labels_are_no_certainty(values: tuple[float, ...]) -> None:
+    config = canonical(fast())
+    tried = [Tried(number, "whole", value, config) for number, value in enumerate(values)]
+    assert Tuned(config, 12, tuple(tried), Path("x")).error == pytest.approx(
+        (0.5 / 12 * 11.5 / 12 / 12) ** 0.5
+    )
 
 
 def test_a_time_budget_ends_a_search_that_goes_on_later(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,6 +98,11 @@ def _canonical(text: str) -> str:
     return loss(text).expression + (f" by {method(method_text).expression}" if by else "")
 
 
+def _name_in(results: Results, loss: str) -> str:
+    """Return the name of a loss in the results, however it is spelled."""
+    return loss if loss in results.losses else _canonical(loss)
+
+
 def _of_loss(results: Results, measure: Measure, name: str, noise: str) -> Values:
     """Return (seed, machine) -> value of a loss; the machine counts for times only, elsewhere it is "".
 
@@ -105,7 +110,7 @@ def _of_loss(results: Results, measure: Measure, name: str, noise: str) -> Value
     """
     if noise not in results.noises:
         raise _NotMeasured(f"runs at {noise}")
-    name = name if name in results.losses else _canonical(name)
+    name = _name_in(results, name)
     timed = measure is epoch_seconds
     found: Values = {
         (run.seed, run.machine if timed else ""): value
@@ -215,8 +220,11 @@ class Expectation:
     def _case(self, results: Results, first: Side, noise: str, other_noise: str) -> _Case:
         name = called(self.measure)[0]
         second = self.second
-        if isinstance(second, Best):
-            second = Best(tuple(x for x in second.losses if x != first), second.place, second.lowest)
+        if isinstance(second, Best):  # each loss once, and not the one that is compared
+            others = {_name_in(results, loss): loss for loss in reversed(second.losses)}
+            if isinstance(first, str):
+                others.pop(_name_in(results, first), None)
+            second = Best(tuple(reversed(others.values())), second.place, second.lowest)
         general = f"{name} of {first}"
         here, there = (_place(results, n) for n in (noise, other_noise))
         place = f" at {here}" if noise == other_noise else f" at {here} minus that at {there}"

@@ -97,9 +97,13 @@ class Tuned:
 
     @property
     def error(self) -> float:
-        """Standard error of the best accuracy, sqrt(p (1 - p) / n)."""
-        best = self.ranked[0].value or 0.0
-        return math.sqrt(best * (1 - best) / max(1, self.validation))
+        """Standard error of the best accuracy p, sqrt(p (1 - p) / n), with p at least 1/2n from 0 and 1.
+
+        All of n labels predicted right do not mean that the next one will be.
+        """
+        n = max(1, self.validation)
+        best = min(max(self.ranked[0].value or 0.0, 0.5 / n), 1 - 0.5 / n)
+        return math.sqrt(best * (1 - best) / n)
 
 
 def tune(
