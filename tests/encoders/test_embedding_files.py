@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -113,6 +114,22 @@ def test_what_is_not_used_is_said(tmp_path):
     notes.clear()
     read_embeddings(tmp_path / "f.parquet", [part([1, 2, 0, 3, 4])], notes.append)
     assert notes == ["f.parquet: ignored columns, which hold no features: label"]
+
+
+@pytest.mark.parametrize("write", ["to_csv", "to_parquet"])
+def test_the_index_of_a_frame_is_no_feature_and_no_other_order(tmp_path, write):
+    frame, path, notes = pd.DataFrame(ROWS, columns=list("abc")), tmp_path / f"f.{write[3:]}", []
+    getattr(frame, write)(path, index=True)
+    (found,) = read_embeddings(path, [part([0, 1, 2, 3, 4])], notes.append)
+    assert found.numpy().tolist() == ROWS.tolist()
+    name = {"to_csv": "the one without a name", "to_parquet": "__index_level_0__"}[write]
+    assert notes == [f"{path.name}: ignored columns, which hold no features: {name}"]
+    getattr(frame.iloc[[1, 0, 2, 3, 4]], write)(path)
+    with pytest.raises(InputError, match="all differ, as ids do"):
+        read_embeddings(path, [part([0, 1, 2, 3, 4])], notes.append)
+    getattr(frame.set_axis(IDS).iloc[::-1], write)(path)
+    (found,) = read_embeddings(path, [part([0, 1, 2, 3, 4])], notes.append)
+    assert found.numpy().tolist() == ROWS.tolist()
 
 
 def _short(path):

@@ -19,7 +19,7 @@ from noisylabels.core.checks import InputError, check_choice
 from noisylabels.core.columnar import CHECKED, array_names, read_array
 from noisylabels.core.files import atomic_replace, check_file, check_target, file_digest
 from noisylabels.core.positions import Positions, own
-from noisylabels.core.row_keys import row_key
+from noisylabels.core.row_keys import UNNAMED, row_key
 from noisylabels.core.tables import ROLES, Table, check_rows, find_column, read_table, texts
 from noisylabels.data.features import Examples, FeatureSet
 
@@ -149,13 +149,15 @@ def _of_table(path: Path, parts: Sequence[Examples], note: Note) -> Embeddings:
     columns = [k for k, name in enumerate(table.names) if k != key and not _has_role(name)]
     if key is None:
         wanted = [name for part in parts for name in part.ids]
-        unknown = [k for k in columns if not _holds_numbers(table, k)]
+        index = [k for k in columns if table.names[k].strip().lower() in UNNAMED]  # numbers, but no feature
+        unknown = [k for k in columns if k in index or not _holds_numbers(table, k)]
         key = row_key(table, unknown, wanted, parts[0].name, notes)
         ids = None if key is None else [str(word).strip() for word in texts(table.cells(key))]
-        columns = [k for k in columns if k != key]
+        columns = [k for k in columns if k != key and k not in index]
     ignored = [name for k, name in enumerate(table.names) if k != key and k not in columns]
     if ignored:
-        notes.append(f"ignored columns, which hold no features: {_some(ignored)}")
+        shown = [name or "the one without a name" for name in ignored]
+        notes.append(f"ignored columns, which hold no features: {_some(shown)}")
     rows = _features(table, columns)
     for line in notes:
         note(f"{path.name}: {line}")
