@@ -38,6 +38,7 @@ class PageRows:
             self._table = np.asarray(examples.inputs)
             self._means = ClassMeans(self._table, audit.given)
             encoder = getattr(examples, "encoder", None)
+            self._offsets = np.zeros(self._table.shape[1]) if encoder is None else encoder.offsets
             if encoder is not None:
                 first = 0
                 for column in encoder.columns:
@@ -71,8 +72,9 @@ class PageRows:
         for c, value, given, suggested in self._means.beside(position, labels, VALUES, self._features):
             k = self._place[c]
             nearer = np.sign(abs(value - given) - abs(value - suggested))
-            content = written.get(self.numbers[k], f"{value:.4g}")[:LONGEST]
-            values.append([k, content, *map(_short, (given, suggested)), int(np.nan_to_num(nearer))])
+            content = written.get(self.numbers[k], f"{value + self._offsets[c]:.4g}")[:LONGEST]
+            both = (_short(mean, self._offsets[c]) for mean in (given, suggested))
+            values.append([k, content, *both, int(np.nan_to_num(nearer))])
         numbers = set(self.numbers)
         made = row_of([cell for cell in cells if cell.column not in numbers], VALUES, LONGEST)
         made["more"] += len(self.numbers) - len(values)
@@ -99,5 +101,6 @@ def row_of(cells: Sequence[Cell], most: int, longest: int) -> dict[str, Any]:
     return {"cells": made, "more": max(0, len(cells) - most)}
 
 
-def _short(value: float) -> float | None:
-    return float(f"{value:.4g}") if np.isfinite(value) else None
+def _short(value: float, offset: float) -> float | None:
+    # rounded before the offset is added, which may be far greater than the differences
+    return float(f"{value:.4g}") + offset if np.isfinite(value) else None

@@ -141,6 +141,8 @@ def written(cell: object) -> str:
 
     >>> written(np.float32(0.1)), written(np.float64(3)), written(np.bool_(True)), written(float("nan"))
     ('0.1', '3', 'true', '')
+    >>> written(np.float64(np.float32(0.1))), written(np.float64(1700000020.25))
+    ('0.1', '1700000020.25')
     """
     if isinstance(cell, (bool, np.bool_)):
         return str(cell).lower()
@@ -149,6 +151,6 @@ def written(cell: object) -> str:
             return ""
         if (value := float(cell)).is_integer() and abs(value) < 1e15:
             return str(int(value))
-        if np.float32(value) == value:  # a float32, which Parquet's reader widened
+        if float(np.float32(value)) == value:  # a float32, which Parquet's reader widened
             return str(np.float32(value))
     return "" if cell is None else str(cell)

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.schema import checked
 from noisylabels.core.tables import is_missing, is_number, texts
+from noisylabels.data.precision import loses_differences
 from noisylabels.data.reader import MOST_NOTES
 from noisylabels.data.sheets import Sheet
 from noisylabels.data.text_columns import is_free_text, joined_texts, named_text_columns, text_notes
@@ -47,6 +48,7 @@ class Column:
         median: the value for a missing number, the median of the training part.
         words: the known words, sorted; any other gives zeros in all features of the column.
         marked: whether one more feature, 1 or 0, marks a missing cell.
+        centered: whether the median is subtracted, because float32 would lose differences.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Column:
     median: float = 0.0
     words: tuple[str, ...] = ()
     marked: bool = False
+    centered: bool = False
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -68,6 +71,7 @@ class _StoredColumn(TypedDict, closed=True):
     median: float
     words: list[str]
     marked: bool
+    centered: NotRequired[bool]
 
 
 class _Columns(TypedDict):
@@ -105,6 +109,12 @@ class Encoder:
         ('age', 'age is missing', 'pet=cat')
         """
         return tuple(name for column in self.columns for name in column.features)
+
+    @property
+    def offsets(self) -> tuple[float, ...]:
+        """The D numbers by which the features are below the cells: 0, or the median of a centered column."""
+        medians = ((c.median if c.centered else 0.0, *[0.0] * (len(c.features) - 1)) for c in self.columns)
+        return tuple(offset for column in medians for offset in column)
 
     @classmethod
     def fit(
@@ -221,7 +231,8 @@ class Encoder:
                     unseen.append(f"{column.name!r} ({int(strange.sum())}, such as {first[:40]!r})")
             else:
                 values = _numbers(column, cells, missing, sheet)
-                features.append(np.where(missing, column.median, values))
+                filling = np.where(missing, column.median, values)
+                features.append(filling - column.median if column.centered else filling)
             if column.marked:
                 features.append(missing)
             elif missing.any():
@@ -261,6 +272,9 @@ class Encoder:
         named: dict[str, Any] = {} if self.id_column is None else {"id_column": self.id_column}
         named |= {"texts": list(self.texts)} if self.texts else {}
         columns = [dataclasses.asdict(c) | {"words": list(c.words)} for c in self.columns]
+        for column in columns:  # only where it holds, so that other models keep their digests
+            if not column["centered"]:
+                del column["centered"]
         return {"columns": columns, "ignored": list(self.ignored), **named}
 
     @classmethod
@@ -337,9 +351,8 @@ def _choose(
         return "a single value"
     if len(cells) >= COUNTED_FROM and bool((np.diff(values) == 1).all()):
         return "row numbers"
-    return dataclasses.replace(
-        column, median=weighted_median(known, None if weights is None else weights[~missing])
-    )
+    median = weighted_median(known, None if weights is None else weights[~missing])
+    return dataclasses.replace(column, median=median, centered=loses_differences(known))
 
 
 def _of_words(name: str, words: Sequence[str], n: int, marked: bool) -> Column | str:

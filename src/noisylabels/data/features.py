@@ -14,11 +14,13 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.labels import some
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
 from noisylabels.data.images import ImageSet, check_set_labels, image_set, room_for, subset
 from noisylabels.data.pixel_source import Pixels, in_memory
+from noisylabels.data.precision import lossy_columns
 
 _BLOCK_ROWS = 2048
 
@@ -146,7 +148,7 @@ def feature_set(
     """Return a `FeatureSet` with its digest.
 
     Args:
-        features: (N, D) numbers; kept as float32.
+        features: (N, D) numbers; kept as float32, and a note names columns that lose differences by it.
         labels: N integers in 0..K-1.
         class_names: the K names.
         ids: N names of the rows; by default "0", "1", ...
@@ -167,7 +169,14 @@ def feature_set(
     >>> len(pair), pair.num_classes, tuple(pair.features.shape)
     (2, 2, (2, 2))
     """
-    rows = torch.as_tensor(features).to(torch.float32)
+    given = torch.as_tensor(features, dtype=None if hasattr(features, "dtype") else torch.float64)
+    rows = given.to(torch.float32)
+    wide = given.ndim == 2 and given.dtype in (torch.float64, torch.int64, torch.int32)
+    if wide and (lossy := lossy_columns(given.detach().cpu().numpy())):
+        notes = [
+            *notes,
+            f"float32 loses differences in the columns {some(lossy)}; subtract their medians first",
+        ]
     made = FeatureSet(
         features=rows,
         labels=torch.as_tensor(labels),

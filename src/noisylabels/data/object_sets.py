@@ -20,6 +20,7 @@ from noisylabels.data.feature_rows import Rows, classes_of, sets_of
 from noisylabels.data.features import Examples, FeatureSet, feature_set, joined
 from noisylabels.data.image_files import load_image_files
 from noisylabels.data.images import ImageSet, image_set
+from noisylabels.data.precision import loses_differences
 from noisylabels.data.reader import Options, check_no_text
 from noisylabels.data.recognition import PARTS, Pictures, recognize
 
@@ -63,7 +64,7 @@ def whole_in_memory(
     """Return all examples in memory as one set, in the order in which they are given.
 
     Nothing is held out, and the columns of a table are encoded according to all of its rows. An array of
-    finite numbers is not encoded.
+    finite numbers is not encoded, unless float32 would lose differences in one of its columns.
 
     Args:
         source: see `recognize` and `load_object`.
@@ -153,8 +154,8 @@ def _is_plain(source: Any) -> bool:
 
 
 def _plain(columns: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Return columns of finite numbers as rows, float32 (N, D); None for other columns."""
-    if any(cells.dtype.kind not in "iufb" for cells in columns):
+    """Return columns of finite numbers as rows, float32 (N, D); None for columns that need an encoder."""
+    if any(cells.dtype.kind not in "iufb" or loses_differences(cells) for cells in columns):
         return None
     values = np.stack([cells.astype(np.float32) for cells in columns], axis=1)
     return values if bool(np.isfinite(values).all()) else None

@@ -22,6 +22,7 @@ from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_keys import UNNAMED, row_key
 from noisylabels.core.tables import ROLES, Table, check_rows, find_column, read_table, texts
 from noisylabels.data.features import Examples, FeatureSet
+from noisylabels.data.precision import as_float32
 
 SUFFIXES = (".npy", ".npz", ".parquet", ".csv", ".tsv")
 WRITTEN = (".npz", ".parquet", ".npy")
@@ -52,7 +53,7 @@ class Embeddings:
 
     Args:
         path: the file.
-        rows: float32, (M, D).
+        rows: float32, (M, D), see `as_float32`.
         ids: M ids; None if the file has none.
         places: int64, (M,): rows of the data, from 0; None if the file has none.
     """
@@ -191,7 +192,7 @@ def _features(table: Table, columns: Sequence[int]) -> np.ndarray:
         cells = table.cells(place)
         if cells.dtype.kind == "O":
             cells = _parsed(table, place, cells)
-        made.append(cells.astype(np.float32).reshape(len(cells), -1))
+        made.append(as_float32(cells.reshape(len(cells), -1)))
     return np.concatenate(made, axis=1)
 
 
@@ -225,7 +226,7 @@ def _numbers(values: np.ndarray, where: Path | str) -> np.ndarray:
             f"{where} is an array of {values.dtype} of shape {values.shape}, expected numbers (N, D): one "
             "row of features per example"
         )
-    return np.asarray(values, dtype=np.float32)
+    return as_float32(values)
 
 
 def _check_finite(found: Embeddings) -> None:

@@ -145,10 +145,12 @@ class Pictures:
         if self._means is None:
             self._means = ClassMeans(np.asarray(examples.inputs), self._audit.given)
         labels = (self._audit.given[position], self._audit.suggested[position])
-        names = () if examples.encoder is None else examples.encoder.features
+        encoder = examples.encoder
+        names = () if encoder is None else encoder.features
+        offsets = np.zeros(examples.inputs.shape[1]) if encoder is None else encoder.offsets
         return [
-            (str(names[c]) if names else f"x{c}", value, of_given, of_suggested)
-            for c, value, of_given, of_suggested in self._means.beside(position, labels, _COLUMNS)
+            (str(names[c]) if names else f"x{c}", *(number + offsets[c] for number in numbers))
+            for c, *numbers in self._means.beside(position, labels, _COLUMNS)
         ]
 
     def row(self, position: int) -> dict[str, Any] | None:
