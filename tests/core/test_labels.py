@@ -59,6 +59,15 @@ def test_one_rule_for_every_kind_in_every_container(kind: str, box: str) -> None
     assert [name_of(value) for value in found.values] == list(names)
 
 
+@pytest.mark.parametrize("box", ["list", "tuple", "objects", "pandas", "pandas frame", "categorical"])
+@pytest.mark.parametrize("wide", [2**63 + 1, 2**64 - 1, 2**70])
+def test_integers_of_64_bits_and_more_keep_their_digits(wide: int, box: str) -> None:
+    for labels in ([wide, -1, wide], [wide, 3, wide]):
+        found = read_labels(BOXES[box](labels))
+        assert found.values[found.codes].tolist() == labels
+        assert [found.class_names[k] for k in found.codes] == [*map(str, labels)]
+
+
 def test_tensors_and_categoricals_of_polars() -> None:
     for tensor in (
         torch.tensor([2, 1]),
@@ -157,6 +166,7 @@ def test_given_class_names(labels: list[Any], names: list[Any], codes: list[int]
             r"integers 1, 2, which are numbers as well as names of the classes 1, 2, 3",
         ),
         ([0, 1], "ab", r"class_names is the text 'ab'"),
+        ([0, 1], 3, r"class_names is 3, expected a list with one name per class"),
         ([0, 1], ["a", "a"], r"the class name 'a' occurs twice"),
     ],
 )

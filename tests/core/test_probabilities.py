@@ -218,3 +218,12 @@ def test_an_index_that_may_mean_two_things_is_refused(index: Any, of: Any, messa
     for call in (nl.rank, nl.estimate_transition, lambda y, p: nl.audit_labels(labels=y, probs=p)):
         with pytest.raises(InputError, match=message):
             call(labels, probs)
+
+
+def test_a_lazy_frame_is_refused() -> None:
+    lazy, probs = pl.LazyFrame({"a": [0.5, 0.2], "b": [0.5, 0.8]}), np.full((2, 2), 0.5)
+    for labels, given in ((["a", "b"], lazy), (lazy.select("a"), probs)):
+        with pytest.raises(InputError, match=r"got a LazyFrame, expected a data frame .*; call collect\(\)"):
+            nl.rank(labels, given)
+    with pytest.raises(InputError, match="class_names is 3, expected a list"):
+        nl.corrupt([0, 1], "symmetric:0.2", class_names=3)

@@ -51,6 +51,18 @@ def test_nominal_is_the_matrix_of_the_spec() -> None:
     assert clean.tolist() == np.eye(3).tolist()
 
 
+@pytest.mark.parametrize("wide", [2**53 + 1, 2**63 + 1, 2**70])
+@pytest.mark.parametrize("other", [-1, 3])
+def test_labels_of_64_bits_and_more_are_saved_with_their_digits(
+    wide: int, other: int, tmp_path: Path
+) -> None:
+    labels = corrupt([wide, other] * 10, "symmetric:0.3")
+    assert set(labels.given.tolist()) == {wide, other}
+    labels.save(tmp_path / "l.parquet")
+    again = NoisyLabels.load(tmp_path / "l.parquet")
+    assert (again.given.tolist(), again.digest) == (labels.given.tolist(), labels.digest)
+
+
 def test_the_digest_is_of_little_endian_bytes_and_a_json_record() -> None:
     labels = NoisyLabels([1, 0], [0, 0], "annotators", 7, 2)
     by_hand = b'["annotators", 7, 2, [], 2]' + bytes([1, *[0] * 7, *[0] * 8]) + bytes(16)

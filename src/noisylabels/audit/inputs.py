@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +112,8 @@ def _subject(
     from noisylabels.noise.spec import NoiseSpec
 
     if class_names is not None:
-        class_names = check_names(class_names) if isinstance(class_names, (str, Set)) else class_names
+        listed = isinstance(class_names, Iterable) and not isinstance(class_names, (str, Set))
+        class_names = class_names if listed else check_names(class_names)
     asked: dict[str, Any] = {
         "data": None,
         "data_root": None,

@@ -140,6 +140,7 @@ def as_cells(labels: Any, what: str = "labels") -> np.ndarray:
     >>> as_cells([["cat"], ["dog"]])
     array(['cat', 'dog'], dtype=object)
     """
+    check_collected(labels)
     if hasattr(labels, "detach"):  # a torch tensor, recognized without importing torch
         labels = labels.detach().cpu()
         labels = labels.double() if labels.is_floating_point() else labels  # NumPy has no bfloat16
@@ -151,7 +152,7 @@ def as_cells(labels: Any, what: str = "labels") -> np.ndarray:
     elif hasattr(labels, "to_pylist") and not hasattr(labels, "columns"):  # an array of Arrow
         cells = _of_list(labels.to_pylist(), what)
     elif hasattr(labels, "to_numpy"):  # a series or frame of pandas or polars
-        cells = np.asarray(labels.to_numpy())
+        cells = array_of(labels)
     elif isinstance(labels, np.ndarray):
         cells = np.asarray(labels)
     else:
@@ -172,6 +173,22 @@ def as_cells(labels: Any, what: str = "labels") -> np.ndarray:
     return cells
 
 
+def check_collected(value: Any) -> None:
+    """Raise an `InputError` for a lazy frame, whose columns cost time."""
+    if hasattr(type(value), "collect") and hasattr(type(value), "collect_schema"):
+        raise InputError(f"got a {type(value).__name__}, expected a data frame with its rows; call collect()")
+
+
+def array_of(series: Any) -> np.ndarray:
+    """Return a series or frame of pandas or polars as an array; integers of 128 bits as objects."""
+    try:
+        return np.asarray(series.to_numpy())
+    except Exception:  # polars has an error of its own for types that NumPy lacks
+        if not hasattr(series, "to_list"):
+            raise
+        return np.array(series.to_list(), dtype=object)
+
+
 def _of_list(labels: Any, what: str) -> np.ndarray:
     try:
         cells = np.asarray(labels)
@@ -180,7 +197,8 @@ def _of_list(labels: Any, what: str) -> np.ndarray:
             # among integers into 1, and an integer among words into a word
             objects = np.array(labels, dtype=object)
             kinds = {type(value) for value in objects.ravel().tolist()}
-            return objects if len(kinds) > 1 or cells.dtype.kind in "USO" else cells
+            rounded = cells.dtype.kind == "f" and kinds == {int}  # of 64 bits, some below 0
+            return objects if len(kinds) > 1 or rounded or cells.dtype.kind in "USO" else cells
     except (ValueError, TypeError):  # lists of different lengths
         raise InputError(f"{what} are nested lists, expected one label per example") from None
     return cells
@@ -281,7 +299,9 @@ def _refuse(missing: np.ndarray, where: Callable[[int], str]) -> None:
 def _array(values: list[Any]) -> np.ndarray:
     """Return the values of the classes in an array that keeps their type."""
     if len({type(value) for value in values}) == 1 and not any(str(v).endswith("\0") for v in values):
-        return np.array(values)
+        made = np.array(values)
+        if made.dtype.kind != "f":  # NumPy would round integers of 64 bits beside negative ones
+            return made
     made = np.empty(len(values), dtype=object)
     made[:] = values
     return made
@@ -325,17 +345,25 @@ def check_names(class_names: Sequence[object]) -> tuple[str, ...]:
     """Return class names as text.
 
     Raises:
-        InputError: they are a single text or a set, or a name occurs twice.
+        InputError: they are no list, or a name occurs twice.
     """
-    if isinstance(class_names, (str, bytes)):
-        raise InputError(f"class_names is the text {class_names!r}, expected a list with one name per class")
-    if isinstance(class_names, Set):
-        raise InputError("class_names is a set, which has no order; pass a list with one name per class")
-    names = tuple(map(name_of, class_names))
+    names = tuple(map(name_of, listed_names(class_names)))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"the class name {twice!r} occurs twice; give each class its own name")
     return names
+
+
+def listed_names(class_names: Sequence[object]) -> list[object]:
+    """Return class names as a list; raise an `InputError` for a single value, or for a set."""
+    if isinstance(class_names, (str, bytes)):
+        raise InputError(f"class_names is the text {class_names!r}, expected a list with one name per class")
+    if isinstance(class_names, Set):
+        raise InputError("class_names is a set, which has no order; pass a list with one name per class")
+    try:
+        return list(class_names)
+    except TypeError:
+        raise InputError(f"class_names is {class_names!r}, expected a list with one name per class") from None
 
 
 def _among(

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.labels import Labels, check_names, in_order, name_of, of_count, read_labels, some
+from noisylabels.core.labels import (
+    Labels,
+    check_collected,
+    check_names,
+    in_order,
+    name_of,
+    of_count,
+    read_labels,
+    some,
+)
 from noisylabels.core.row_index import is_default, match_rows
 
 
@@ -94,8 +103,9 @@ def column_names(probs: Any) -> list[str] | None:
     """Return the names of the columns of a frame as names of classes; None for an array.
 
     Raises:
-        InputError: two columns have the same name.
+        InputError: two columns have the same name, or the frame is a lazy one.
     """
+    check_collected(probs)
     found = getattr(probs, "column_names", None)  # of an Arrow table, whose columns are arrays
     found = getattr(probs, "columns", None) if found is None else found
     if found is None or callable(found):

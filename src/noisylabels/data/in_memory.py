@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.labels import as_cells
+from noisylabels.core.labels import as_cells, check_collected
 from noisylabels.core.surrogates import has_lone, whole_text
 from noisylabels.core.tables import Table
 from noisylabels.data.image_files import image_files
@@ -180,8 +180,7 @@ def is_table(value: Any) -> bool:
 
 
 def _is_frame(value: Any) -> bool:
-    if hasattr(type(value), "collect") and hasattr(type(value), "collect_schema"):  # its columns cost time
-        raise InputError(f"got a {type(value).__name__}, expected a data frame with its rows; call collect()")
+    check_collected(value)
     return hasattr(value, "columns") and hasattr(value, "__getitem__") and not hasattr(value, "column_names")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.labels import listed_names
 from noisylabels.core.probabilities import column_names, has_default_columns, match_probs
 from noisylabels.noise.checked_probs import CheckedProbs
 
@@ -126,12 +127,8 @@ def check_pairs(pairs: Mapping[int, int] | Iterable[tuple[int, int]], num_classe
 
 
 def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names as a tuple of strings; raise an `InputError` for a single string."""
-    if isinstance(class_names, str):
-        raise InputError(f"class_names is the text {class_names!r}, expected a list with one name per class")
-    if isinstance(class_names, Set):
-        raise InputError("class_names is a set, which has no order; pass a list with one name per class")
-    return tuple(str(name) for name in class_names)
+    """Return the names as a tuple of strings; raise an `InputError` for anything but a list."""
+    return tuple(str(name) for name in listed_names(class_names))
 
 
 def check_labels_probs(labels: object, probs: object) -> tuple[CheckedProbs, np.ndarray]:

@@ -84,7 +84,8 @@ def read_saved(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise InputError(
             f"{path} is a Parquet file without noisy labels, expected one that NoisyLabels.save wrote"
         )
-    found = checked(parse_json(about, path, again), dict[str, Any], path, again)
+    # a class may be an integer beyond 64 bits
+    found = checked(parse_json(about, path, again, foreign=True), dict[str, Any], path, again)
     if found.get("format") not in _FORMATS:
         raise InputError(
             f"{path} has noisy labels of format {found.get('format')!r}, expected "
