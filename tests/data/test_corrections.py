@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,22 @@ def test_tabs_and_parquet_are_read(tmp_path: Path) -> None:
     assert read_corrections(tmp_path / "c.parquet", NAMES).labels == {"a": 0, "b": LEFT_OUT, "c": 2}
     pq.write_table(pa.table({"id": [7, 8], "label": [1.0, None]}), tmp_path / "c.parquet")
     assert read_corrections(tmp_path / "c.parquet", ("0", "1")).labels == {"7": 1, "8": LEFT_OUT}
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_labels_and_ids_of_any_type_of_parquet_keep_their_values(tmp_path: Path, missing: bool) -> None:
+    wide = 10**18  # beyond float64
+    forms = {
+        "ids": pa.array([Decimal(wide + 1), Decimal(wide + 2), Decimal(7)], pa.decimal128(38, 0)),
+        "truth": pa.array([True, False, None if missing else False]),
+        "numbers": pa.array([wide + 1, wide, None if missing else wide]),
+    }
+    names = {"truth": ("False", "True"), "numbers": (str(wide), str(wide + 1))}
+    last = LEFT_OUT if missing else 0
+    for kind, classes in names.items():
+        pq.write_table(pa.table({"id": forms["ids"], "label": forms[kind]}), tmp_path / "c.parquet")
+        found = read_corrections(tmp_path / "c.parquet", classes).labels
+        assert found == {str(wide + 1): 1, str(wide + 2): 0, "7": last}
 
 
 def test_numbers_are_classes_only_where_the_classes_are_numbers(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -558,6 +559,30 @@ def test_a_data_frame_whose_columns_are_called_by_numbers():
     frame = Frame({0.5: Series(range(0, 40, 2)), ("a", 1): Series([*range(19), 3])})
     train, _ = load((frame, np.array(["u", "v"] * 10)))
     assert train.encoder.features == ("0.5", "('a', 1)")
+
+
+@pytest.mark.parametrize("kind", ["truth", "number"])
+def test_true_false_and_missing_cells_of_a_file(kind, tmp_path):
+    """An encoder of kind "number" is one that an earlier version stored."""
+    cells = pa.array([True, None, False, True] * 5)
+    table = pa.table({"flag": cells, "label": ["u", "v"] * 10})
+    pq.write_table(table, tmp_path / "t.parquet")
+    train, _ = load(tmp_path / "t.parquet")
+    assert train.encoder.columns == (Column("flag", "truth", 1.0, marked=True),)
+    pq.write_table(table.drop_columns("label"), tmp_path / "new.parquet")
+    found = read_rows(tmp_path / "new.parquet", Encoder((Column("flag", kind, 1.0, marked=True),)), [])
+    assert found.features[:4].tolist() == [[1, 0], [1, 1], [0, 0], [1, 0]]
+
+
+def test_integers_of_128_bits_in_a_frame_of_polars():
+    wide = 2**70
+    whole = pl.Series([wide * row * row + 1 for row in range(20)], dtype=pl.Int128)
+    train, test = load(
+        pl.DataFrame({"id": whole, "label": pl.Series([wide, 3] * 10, dtype=pl.Int128), "x": whole})
+    )
+    assert {*train.ids, *test.ids} == {str(cell) for cell in whole}
+    assert train.encoder.features == ("x",)
+    assert set(train.class_names) == {str(wide), "3"}
 
 
 @pytest.mark.parametrize(

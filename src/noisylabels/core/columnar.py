@@ -105,6 +105,9 @@ class Column:
     optional: bool = False
 
 
+# by their names, because pyarrow 15 has no tests of these types
+_TEXT_VIEW, _LIST_VIEWS = "string_view", ("list_view<", "large_list_view<")
+
 KINDS = ("text", "integers", "numbers", "truth", "lists of integers", "lists of numbers", "lists of rows")
 """What a column can hold."""
 
@@ -136,7 +139,7 @@ def _is_kind(kind: Any, column: Column) -> bool:
     if column.kind == "text":
         if types.is_dictionary(kind):
             kind = kind.value_type
-        return bool(types.is_string(kind) or types.is_large_string(kind))
+        return bool(types.is_string(kind) or types.is_large_string(kind) or str(kind) == _TEXT_VIEW)
     tests = {
         "integers": types.is_integer,
         "numbers": lambda kind: types.is_integer(kind) or types.is_floating(kind),
@@ -249,28 +252,34 @@ def arrow_cells(column: Any) -> np.ndarray | str:
 
     Returns:
         (N,): integers or bool if no cell is missing; float64 with NaN for missing numbers; object, text with
-        "" for missing cells. (N, D): float64, for lists of D numbers. Otherwise a word such as "dates".
+        "" for missing cells: of words, of true and false, and of integers beyond 53 bits. (N, D): float64,
+        for lists of D numbers. Otherwise a word such as "dates".
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    column = _plain(column)
     kind = column.type
     if pa.types.is_null(kind):  # how writers store a column of nulls
         return np.full(len(column), np.nan)
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-        column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], kind)
     if pa.types.is_temporal(kind):
         return "dates"
     if (pa.types.is_boolean(kind) or pa.types.is_integer(kind)) and not column.null_count:
         return np.asarray(column.to_numpy())
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        whole = _integers(column)
+        if whole is not None:
+            return whole
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     if pa.types.is_boolean(kind):
-        return np.asarray(pc.cast(pc.cast(column, pa.int8()), pa.float64()).to_numpy(), dtype=np.float64)
+        truth = {True: "true", False: "false", None: ""}
+        return np.array([truth[cell] for cell in column.to_pylist()], dtype=object)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return np.array([cell or "" for cell in column.to_pylist()], dtype=object)
     listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    # not cast to lists: pyarrow 26 loses the last ones of a view
+    listed = listed or str(kind).startswith(_LIST_VIEWS)
     if listed and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         if column.null_count:
             return "lists, some of them missing"
@@ -282,6 +291,44 @@ def arrow_cells(column: Any) -> np.ndarray | str:
         values = np.asarray(pc.cast(pc.list_flatten(column), pa.float64()).to_numpy(), dtype=np.float64)
         return values.reshape(len(column), lengths[0])
     return str(kind)
+
+
+def _plain(column: Any) -> Any:
+    """Return an Arrow column without a dictionary, run-end encoding or views of text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind) and str(kind.value_type) == _TEXT_VIEW:  # which pyarrow cannot decode
+        words = [chunk.dictionary.cast(pa.large_string()).take(chunk.indices) for chunk in column.chunks]
+        return pa.chunked_array(words, pa.large_string())
+    if pa.types.is_dictionary(kind):
+        chunks = [chunk.dictionary_decode() for chunk in column.chunks]
+        return pa.chunked_array(chunks, kind.value_type)
+    if pa.types.is_run_end_encoded(kind):
+        return _plain(pc.run_end_decode(column))
+    return column.cast(pa.large_string()) if str(kind) == _TEXT_VIEW else column
+
+
+def _integers(column: Any) -> np.ndarray | None:
+    """Return integers or whole decimals with all their digits, as text if some are missing.
+
+    Return None for decimals that are not whole, and for integers that float64 holds beside missing ones.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not column.null_count:
+        for wide in (pa.int64(), pa.uint64()):
+            with contextlib.suppress(pa.ArrowInvalid):
+                return np.asarray(pc.cast(column, wide).to_numpy())
+    ends = pc.min_max(column).as_py().values()
+    if all(end is None or abs(end) <= 2**53 for end in ends):
+        return None
+    cells = column.to_pylist()
+    if any(cell is not None and cell != int(cell) for cell in cells):
+        return None
+    return np.array(["" if cell is None else str(int(cell)) for cell in cells], dtype=object)
 
 
 def column_texts(files: Sequence[Path], name: str) -> np.ndarray:

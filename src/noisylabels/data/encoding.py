@@ -374,7 +374,8 @@ def _numbers(column: Column, cells: np.ndarray, missing: np.ndarray, sheet: Shee
         values = cells.astype(np.float64)
     else:
         filled = np.where(missing, "nan", cells)
-        if column.kind == "truth":
+        # an earlier version took true, false and missing cells of a file for numbers
+        if column.kind == "truth" or {word.lower() for word in set(filled)} <= {*_TRUTH, "nan"}:
             filled = np.array([_TRUTH.get(word.lower(), word) for word in filled], dtype=object)
         try:
             values = filled.astype(np.float64)

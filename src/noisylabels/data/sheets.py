@@ -15,6 +15,7 @@ import numpy as np
 from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.columnar import arrow_cells, column_texts, open_parquet
 from noisylabels.core.delimited import SUFFIXES
+from noisylabels.core.labels import array_of
 from noisylabels.core.surrogates import whole_text
 from noisylabels.core.tables import Table, read_parquet_table, read_text_table, texts
 from noisylabels.data.parquet import class_label_names
@@ -158,11 +159,11 @@ def of_frame(frame: Any, source: Path) -> Sheet:
     names = [str(label) for label in labels]
     _check_names(source, names)
     table = Table(source, names, lambda k: cells_of(frame[labels[k]]), lambda row: (source, f"row {row}"))
-    values = {name: frame[label].to_numpy() for name, label in zip(names, labels, strict=True)}
-    mixed = {name: cells for name, cells in values.items() if np.asarray(cells).dtype.kind == "O"}
+    values = {name: array_of(frame[label]) for name, label in zip(names, labels, strict=True)}
+    mixed = {name: cells for name, cells in values.items() if cells.dtype.kind == "O"}
 
     def unfit_cells(name: str) -> np.ndarray:
-        cells = np.asarray(values[name])
+        cells = values[name]
         return _texts_of(cells.astype(str) if cells.dtype.kind in "mM" else cells.tolist())
 
     return dataclasses.replace(of_table(table), raw=mixed, unfit_cells=unfit_cells)
@@ -209,6 +210,8 @@ def cells_of(values: Any) -> np.ndarray | str:
     try:
         arrow = values.to_arrow() if hasattr(values, "to_arrow") else pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        if hasattr(values, "to_numpy"):
+            return _mixed_cells(array_of(values))
         return _mixed_cells(np.asarray(values, dtype=None if hasattr(values, "dtype") else object))
     chunks = arrow.chunks if isinstance(arrow, pa.ChunkedArray) else [arrow]
     return arrow_cells(pa.chunked_array(chunks, type=arrow.type))
