@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -346,6 +347,46 @@ def test_rows_of_other_examples_are_ignored(tmp_path: Path) -> None:
     assert read_labels(path, **read_it, others=["c.png", "d.png"]).given.tolist() == [2, 0]
     with pytest.raises(InputError, match=r"has the id 'c\.png', which is not in the set"):
         read_labels(path, **read_it, others=["d.png"])
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([2020, 2019], ("2019", "2020")),
+        ([2020.0, 2019.0], ("2019", "2020")),
+        ([True, False], ("False", "True")),
+        ([True, False], ("FALSE", "TRUE")),
+        ([1.0, 0.0], ("0", "1")),
+        ([1.0, 0.0], ("cat", "dog")),
+        ([1, 0], ("cat", "dog")),
+    ],
+)
+@pytest.mark.parametrize("form", ["json", "npy", "parquet", "csv"])
+def test_values_name_classes_in_every_format(tmp_path: Path, values: Any, names: Any, form: str) -> None:
+    path = tmp_path / f"a.{form}"
+    if form == "json":
+        path.write_text(json.dumps(values))
+    elif form == "npy":
+        np.save(path, values)
+    elif form == "parquet":
+        pq.write_table(pa.table({"label": values}), path)
+    else:
+        path.write_text("label\n" + "".join(f"{v if isinstance(v, bool) else int(v)}\n" for v in values))
+    assert read(path, class_names=names, num_classes=2).given.tolist() == [1, 0]
+
+
+def test_truth_values_do_not_name_one_of_two_classes_that_are_alike(tmp_path: Path) -> None:
+    path = write(tmp_path, "label\nTRUE\nfalse\n")
+    assert read(path, class_names=("False", "True", "x")).given.tolist() == [1, 0]
+    assert "has the label 'TRUE', expected" in complaint(path, class_names=("false", "True", "true"))
+
+
+@pytest.mark.parametrize("values", [[1, 2], [1.0, 2.0]])
+def test_numbers_that_name_other_classes_are_refused_in_json(tmp_path: Path, values: Any) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    assert "which is the name of class 0" in complaint(tmp_path / "a.json", class_names=("1", "2", "3"))
+    (tmp_path / "a.json").write_text(json.dumps([None, "None"]))
+    assert "has no label" in complaint(tmp_path / "a.json", class_names=("None", "a", "b"))
 
 
 def test_classes_named_by_numbers(tmp_path: Path) -> None:

@@ -280,8 +280,9 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
         raise InputError(
             f"{table.row(int(np.isnan(column).argmax()))} of {table.source} has no label; correct it"
         )
-    cells = [cell.strip() if isinstance(cell, str) else cell for cell in column.tolist()]
-    as_names = [by_name.get(cell, -1) if isinstance(cell, str) else -1 for cell in cells]
+    cells = [_plain(cell) for cell in column.tolist()]
+    truth = _truth_classes(by_name)
+    as_names = [_class_named(cell, by_name, truth) for cell in cells]
     as_numbers = [_class_number(cell, num_classes) for cell in cells]
     if min(as_names) >= 0:
         if min(as_numbers) >= 0 and as_names != as_numbers:
@@ -291,10 +292,6 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
                 f"class {as_names[row]} and the number of another; give the classes names that are no numbers"
             )
         return np.array(as_names, dtype=np.int64)
-    if min(as_numbers) < 0 and column.dtype.kind != "O":  # such as 2019 and 2020, or bool
-        as_values = [by_name.get(name_of(cell), -1) for cell in cells]
-        if min(as_values) >= 0:
-            return np.array(as_values, dtype=np.int64)
     if min(as_numbers) < 0:
         # Report a row that cannot be read in the way in which most others can.
         mostly_names = sum(k >= 0 for k in as_names) > sum(k >= 0 for k in as_numbers)
@@ -315,6 +312,31 @@ def _check_one_reading(table: Table, column: np.ndarray, by_name: Mapping[str, i
             f"{table.row(int((column == value).argmax()))} of {table.source} has the label {value}, which is "
             f"the name of class {other} and the number of another; give the classes names that are no numbers"
         )
+
+
+def _plain(cell: Any) -> Any:
+    """Return a cell without the spaces around text, and a whole float as the integer that it is."""
+    if isinstance(cell, str):
+        return cell.strip()
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+
+
+def _truth_classes(by_name: Mapping[str, int]) -> dict[str, int]:
+    """Return the classes that are called true and false, whatever their case, unless two are alike."""
+    found: dict[str, int] = {}
+    for word in ("true", "false"):
+        classes = [k for name, k in by_name.items() if name.lower() == word]
+        if len(classes) == 1:
+            found[word] = classes[0]
+    return found
+
+
+def _class_named(cell: Any, by_name: Mapping[str, int], truth: Mapping[str, int]) -> int:
+    """Return the class that a cell names, text or a value such as 2019 or True, or -1."""
+    if cell is None or cell != cell:  # NaN
+        return -1
+    name = name_of(cell)
+    return by_name.get(name, truth.get(name.lower(), -1))
 
 
 def _class_number(cell: Any, num_classes: int) -> int:
