@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisylabels.audit.result import read_head
+from noisylabels.audit.fingerprints import numbered
+from noisylabels.audit.result import Audit, read_head
 from noisylabels.core.checks import InputError
 
 if TYPE_CHECKING:
@@ -46,6 +47,43 @@ def load_examples(audit: Mapping[str, Any] | Path | str, reporter: Reporter | No
             "again with another --out"
         )
     return examples
+
+
+def rows_can_move(audit: Audit) -> bool:
+    """Return whether an id can come to name another example: ids are rows of the user's own data."""
+    data = audit.summary.get("data")
+    by_name = data is not None and not Path(data).is_absolute()  # as "digits", which nobody edits
+    return not by_name and audit.summary.get("id_column") is None and numbered(audit.ids)
+
+
+def check_rows(audit: Audit) -> None:
+    """Raise an `InputError` if ids are rows and the data have other examples in these rows now.
+
+    Labels are compared too, unless the audit took them from a file of corrected labels: that file may have
+    been written again since, and the labels of the data did not count.
+    """
+    from noisylabels.data.features import subset_of, with_labels
+
+    head = audit.summary
+    if head["data"] is None or not Path(head["data"]).exists() or not rows_can_move(audit):
+        return
+    if head["noise"] != "none":  # which may also replace images
+        load_examples(head)
+        return
+    given = head.get("method", {}).get("probs") == "given"
+    own = {**head, "labels": None}
+    examples, _ = audited_set(own, by_rows="source_rows" in head, need_features=not given)
+    places = {name: place for place, name in enumerate(examples.ids)}
+    if all(name in places for name in audit.ids):
+        examples = subset_of(examples, [places[name] for name in audit.ids])
+        if head["labels"] is not None:
+            examples = with_labels(examples, audit.given)
+        if examples.digest == head["digest"]:
+            return
+    raise InputError(
+        f"{head['data']} has changed since it was audited, and rows without ids may have moved, so that "
+        "decisions would reach other examples; restore the data, or audit them again with another --out"
+    )
 
 
 def config_of(asked: Mapping[str, Any]) -> RunConfig:

@@ -46,13 +46,22 @@ def from_json(value: dict[str, Any]) -> Fingerprints:
     return Fingerprints(tuple(value["shape"]), base64.b64decode(value["values"], validate=True))
 
 
+def numbered(ids: Sequence[str]) -> bool:
+    """Return whether ids are rows that the reader has counted.
+
+    >>> numbered(["row:0", "row:1"]), numbered(["a.png"])
+    (True, False)
+    """
+    return all(map(_POSITION.fullmatch, ids))
+
+
 def only_positions(ids: Sequence[str]) -> bool:
     """Return whether ids say nothing but where an example lies.
 
     >>> only_positions(["row:0", "row:1"]), only_positions(["a.png"])
     (True, False)
     """
-    return all(map(_POSITION.fullmatch, ids)) or len(set(ids)) < len(ids)
+    return numbered(ids) or len(set(ids)) < len(ids)
 
 
 def fingerprints(examples: Examples) -> Fingerprints | None:

@@ -22,7 +22,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.core.delimited import without_formula
 from noisylabels.data.catalog import load
 from noisylabels.data.corrections import read_corrections, settled
-from noisylabels.data.features import joined
+from noisylabels.data.features import joined, subset_of
 
 CHANGED, LEFT_OUT = 1, 2  # of the examples: one is labeled anew, one discarded, one kept, one skipped
 
@@ -50,6 +50,7 @@ def audited(audit, tmp_path) -> Callable[..., Path]:
     def make(source: Path, paths: bool = True, **options: Any) -> Path:
         whole = joined(*load(source))
         order = np.argsort(whole.ids)  # any but that of the data
+        options = {"digest": subset_of(whole, order).digest} | options
         ids, given = [whole.ids[i] for i in order], whole.labels[order].tolist()
         made = audit(ids, given, whole.class_names, source.resolve(), paths=paths, **options)
         return made.save(tmp_path / "audit")
@@ -498,6 +499,73 @@ def test_changed_data_are_not_exported(photos, tmp_path, capsys):
     assert "1 of 9 examples are missing, first 'cat/00001.png'" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".new")]
+
+
+def set_of(path: Path, order: Sequence[int], ids: bool) -> dict[str, list[Any]]:
+    """Write 12 rows in an order, by the suffix of a path, and return what can be edited."""
+    rows: dict[str, list[Any]] = {
+        **({"id": [f"n{k:02d}" for k in order]} if ids else {}),
+        "x": [k / 7 for k in order],
+        "label": [("ant", "bee", "cat")[k % 3] for k in order],
+    }
+    write_rows(path, rows)
+    return rows
+
+
+def write_rows(path: Path, rows: dict[str, list[Any]]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(rows), path, row_group_size=5)
+    elif path.suffix == ".npz":
+        names = {"x": "X", "label": "y"}
+        arrays = {names.get(name, name): np.array(values) for name, values in rows.items()}
+        np.savez(path, **{**arrays, "X": arrays["X"][:, None]})
+    else:
+        cells = [list(rows), *map(list, zip(*rows.values(), strict=True))]
+        path.write_text("".join(",".join(map(str, row)) + "\n" for row in cells))
+
+
+@pytest.mark.parametrize("form", ["labels", "input"])
+@pytest.mark.parametrize("labels", [None, "corrected.csv"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_rows_without_ids_that_moved_are_not_exported(audited, tmp_path, suffix, labels, form):
+    source = tmp_path / f"rows{suffix}"
+    set_of(source, range(12), ids=False)
+    session = reviewed(audited(source, paths=False, labels=labels))
+    target = tmp_path / (f"new{suffix}" if form == "input" else "new.csv")
+    export(session, target, form)  # a file of corrected labels may be gone
+    set_of(source, [*range(3, 12), 0, 1, 2], ids=False)  # the same labels in each row
+    with pytest.raises(InputError, match="rows without ids may have moved"):
+        export(session, target, form, overwrite=True)
+    session.store.close()
+
+
+def test_rows_without_ids_of_lost_data_are_exported_as_labels(audited, tmp_path):
+    set_of(tmp_path / "rows.csv", range(12), ids=False)
+    session = reviewed(audited(tmp_path / "rows.csv", paths=False))
+    (tmp_path / "rows.csv").unlink()
+    assert export(session, tmp_path / "new.csv").labels == 11
+    session.store.close()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_rows_with_ids_may_move_but_a_label_edited_since_is_not_put_back(audited, tmp_path, suffix):
+    source = tmp_path / f"rows{suffix}"
+    set_of(source, range(12), ids=True)
+    folder = audited(source, paths=False)
+    session = reviewed(folder)
+    rows = set_of(source, range(11, -1, -1), ids=True)
+    export(session, tmp_path / f"new{suffix}", "input")
+    before = labels_of(source)
+    assert labels_of(tmp_path / f"new{suffix}") == {
+        name: "ant" if name == "n01" else label for name, label in before.items() if name != "n02"
+    }
+    rows["label"][0] = "ant"  # of n11, which was a cat and is not decided on
+    write_rows(source, rows)
+    said = "1 of 12 examples have another label, first 'n11' with 'ant', audited as 'cat'"
+    with pytest.raises(InputError, match=said):
+        export(session, tmp_path / f"other{suffix}", "input")
+    assert not (tmp_path / f"other{suffix}").exists()
+    session.store.close()
 
 
 def test_each_row_of_a_file_named_twice_has_its_own_label(audited, tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisylabels.core.checks import InputError
+from noisylabels.data.corrections import class_finder
 
 if TYPE_CHECKING:
     from noisylabels.audit.review.session import Session
@@ -60,14 +62,62 @@ def by_id(session: Session, done: Exported) -> dict[str, str | None]:
     return {name: label for name, label in found.items() if name not in unclear}
 
 
-def check_seen(session: Session, labels: dict[str, str | None], seen: set[str], source: Path) -> None:
-    """Raise an `InputError` unless every example of the audit was found in the data."""
-    audited = set(session.audit.ids)
-    if missing := [name for name in labels if name not in seen and name in audited]:
-        raise InputError(
-            f"{source} has changed since it was audited: {len(missing):,} of {len(session.audit):,} examples "
-            f"are missing, first {missing[0]!r}; run the audit again, or use --form labels"
-        )
+class Wanted:
+    """The labels to write by id, compared with the data that they are written to.
+
+    Args:
+        session: the review.
+        done: receives the counts.
+    """
+
+    def __init__(self, session: Session, done: Exported) -> None:
+        self._audit = audit = session.audit
+        self.labels = by_id(session, done)
+        # with others than those of the data, the cells say nothing about what was audited
+        own = audit.summary["labels"] is None and audit.summary["noise"] == "none"
+        self._given = dict(zip(audit.ids, audit.given.tolist(), strict=True)) if own else {}
+        self._number = class_finder(audit.class_names)
+        self._seen: set[str] = set()
+        self._edited: dict[str, str] = {}
+
+    def find(self, name: str, cell: str | None = None) -> bool:
+        """Return whether there is a label for an example of the data; its cell, if given, is checked."""
+        if name not in self.labels:
+            return False
+        self._seen.add(name)
+        given = self._given.get(name)
+        if cell is not None and given is not None and self._number(cell) != given:
+            classes = self._audit.class_names
+            if not says(cell, classes[given], classes):
+                self._edited[name] = cell
+        return True
+
+    def check(self, source: Path) -> None:
+        """Raise an `InputError` unless every example of the audit was found, with the label that it had."""
+        audited = set(self._audit.ids)
+        changed, total = f"{source} has changed since it was audited", f"{len(self._audit):,} examples"
+        if missing := [name for name in self.labels if name not in self._seen and name in audited]:
+            raise InputError(
+                f"{changed}: {len(missing):,} of {total} are missing, first {missing[0]!r}; run the audit "
+                "again, or use --form labels"
+            )
+        if self._edited:
+            name, cell = next(iter(self._edited.items()))
+            was = self._audit.class_names[self._given[name]]
+            raise InputError(
+                f"{changed}: {len(self._edited):,} of {total} have another label, first {name!r} with "
+                f"{cell!r}, audited as {was!r}; run the audit again with another --out, and copy "
+                "review.sqlite into its folder to keep the decisions"
+            )
+
+
+def says(cell: str, label: str, classes: Collection[str]) -> bool:
+    """Return whether a cell holds the label, including 3.0 for the class 3."""
+    if cell == label:
+        return True
+    with contextlib.suppress(ValueError):
+        return cell not in classes and float(cell) == float(label)
+    return False
 
 
 def shown(name: str) -> str:

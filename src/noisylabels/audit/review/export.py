@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from noisylabels.audit.audited_data import check_rows
 from noisylabels.audit.review.current import Exported, current
 from noisylabels.core.checks import InputError
 from noisylabels.core.columnar import write_parquet
@@ -52,6 +53,7 @@ def export(
             "--escape-formulas is for labels in a .csv or .tsv; leave it out, or name such a file without "
             "--form input"
         )
+    check_rows(session.audit)
     if form == "labels":
         check_target(target, TABLES, "file of labels")
         return _noted(session, _write_labels(session, target, escape_formulas))

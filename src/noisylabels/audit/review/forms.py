@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisylabels.audit.review.current import Exported, by_id, check_seen, shown
+from noisylabels.audit.review.current import Exported, Wanted, says, shown
 from noisylabels.core.columnar import CHECKED, open_parquet
 from noisylabels.core.delimited import SUFFIXES as TABLES
 from noisylabels.core.delimited import CellWriter, csv_reader, delimiter_of
@@ -70,7 +69,7 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
     """Write a copy of the table; rows whose label stays are copied byte for byte."""
     check_target(target, (source.root.suffix.lower(),), "table")
     done = Exported(target)
-    labels, classes = by_id(session, done), set(session.audit.class_names)
+    wanted, classes = Wanted(session, done), set(session.audit.class_names)
     text = read_text(source.root)
     with open_file(source.root) as opened:
         mark = "\ufeff" if opened.read(3) == b"\xef\xbb\xbf" else ""
@@ -80,25 +79,24 @@ def _write_table(session: Session, source: Source, target: Path) -> Exported:
     reader = csv_reader(lines, delimiter)
     columns: tuple[int | None, int] | None = None
     ids = iter(_ids_of_lines(source, lines, delimiter))
-    written, seen, at = [mark], set(), 0
+    written, at = [mark], 0
     for row in reader:
         raw, at = "".join(lines[at : reader.line_num]), reader.line_num
         cells = [cell.strip() for cell in row]
         if columns is None and any(cells):
             columns = _columns(cells, source)
         elif columns is not None and any(cells):
-            label, name = columns[1], next(ids)
-            if name in labels:
-                seen.add(name)
-                if (wanted := labels[name]) is None:
+            place, name = columns[1], next(ids)
+            if wanted.find(name, cells[place]):
+                if (label := wanted.labels[name]) is None:
                     continue
-                if not _says(cells[label], wanted, classes):
-                    row[label] = wanted
+                if not says(cells[place], label, classes):
+                    row[place] = label
                     buffer = io.StringIO()
                     CellWriter(buffer, delimiter, ending).row(row)
                     raw = buffer.getvalue()
         written.append(raw)
-    check_seen(session, labels, seen, source.root)
+    wanted.check(source.root)
     if not source.features and real_path(target).parent != real_path(source.root).parent:
         done.notes.append(f"its paths are relative to {source.root.parent}; move it there to train on it")
     with atomic_replace(target) as temporary:
@@ -133,15 +131,6 @@ def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
     return id_place(heading) if source.features else role_columns(heading, "path")[0], label
 
 
-def _says(cell: str, label: str, classes: Collection[str]) -> bool:
-    """Return whether a cell holds the label, including 3.0 for the class 3."""
-    if cell == label:
-        return True
-    with contextlib.suppress(ValueError):
-        return cell not in classes and float(cell) == float(label)
-    return False
-
-
 # A folder with one folder per class -----------------------------------------------------------------------
 
 
@@ -151,18 +140,20 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
     from noisylabels.data.user_data import parts_of
 
     root, done = source.root, Exported(target)
-    labels = by_id(session, done)
+    found = Wanted(session, done)
     parts, _ = parts_of(root)
     depth = 0 if parts == [root] else 1  # of the class in cat/1.jpg and in train/cat/1.jpg
     folders = {(part / name).relative_to(root).as_posix() for part in parts for name in folders_in(part)}
     classes = {shown(name): name for part in parts for name in folders_in(part)}
     names = list(names_below(root))
-    check_seen(session, labels, {shown(name) for name in names}, root)
+    for name in names:
+        found.find(shown(name))
+    found.check(root)
     moves: dict[str, str] = {}
     moving: list[tuple[str, str]] = []
     for name in names:
         above = name.split("/")[:-1]
-        label = labels.get(shown(name), "") if len(above) > depth else ""
+        label = found.labels.get(shown(name), "") if len(above) > depth else ""
         if label == "" or (label is not None and classes.get(label, label) == above[depth]):
             moves[name] = name  # the label stays, or the audit did not include the image
         elif label is not None:
@@ -220,10 +211,9 @@ def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
     from noisylabels.data.parquet import choose_parts, parquet_files
 
     done = Exported(target)
-    labels, root = by_id(session, done), source.root
+    wanted, root = Wanted(session, done), source.root
     parts = choose_parts(root, [])
     column, key = _parquet_columns(parts[0][1][0], source)
-    seen: set[str] = set()
     used: dict[Path, str] = {}
     for name, files in parts:
         prefix = "row" if source.features and len(parts) == 1 else name
@@ -233,15 +223,13 @@ def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
 
     def rewrite(file: Path, to: Path) -> None:
         prefix = used[file]
-        names = _rewrite(file, to, column, ids.get(file), (prefix, starts[prefix]), labels)
-        starts[prefix] += len(names)
-        seen.update(names)
+        starts[prefix] += _rewrite(file, to, column, ids.get(file), (prefix, starts[prefix]), wanted)
 
     if root.is_file():
         check_target(target, (".parquet",), "Parquet file")
         with atomic_replace(target) as temporary:
             rewrite(root, temporary)
-            check_seen(session, labels, seen, root)
+            wanted.check(root)
         return done
     with atomic_folder(target) as made:
         for file in parquet_files(root):
@@ -251,7 +239,7 @@ def _write_parquet(session: Session, source: Source, target: Path) -> Exported:
                 rewrite(file, to)
             else:
                 link_or_copy(file, to)
-        check_seen(session, labels, seen, root)
+        wanted.check(root)
     return done
 
 
@@ -293,15 +281,15 @@ def _rewrite(
     column: str,
     ids: Sequence[str] | None,
     numbered: tuple[str, int],
-    labels: dict[str, str | None],
-) -> list[str]:
-    """Write a file with corrected labels and return the ids of its rows."""
+    wanted: Wanted,
+) -> int:
+    """Write a file with corrected labels and return the number of its rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from noisylabels.data.parquet import class_label_names
 
-    names: list[str] = []
+    done = 0
     with open_parquet(file) as parquet:
         schema, meta = parquet.schema_arrow, parquet.metadata
         codec = meta.row_group(0).column(0).compression if meta.num_row_groups else "SNAPPY"
@@ -309,26 +297,29 @@ def _rewrite(
         place = schema.get_field_index(column)
         kind = schema.field(place).type
         words = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
-        value_of = _values(words, pa.types.is_boolean(kind), class_label_names(schema).get(column, ()))
+        named = class_label_names(schema).get(column, ())
+        value_of = _values(words, pa.types.is_boolean(kind), named)
         with pq.ParquetWriter(to, schema, compression=codec, **CHECKED) as writer:
             for group in range(meta.num_row_groups):
                 rows = parquet.read_row_group(group)
-                first = numbered[1] + len(names)
+                first = numbered[1] + done
                 if ids is None:
                     of_group = [f"{numbered[0]}:{row}" for row in range(first, first + len(rows))]
                 else:
-                    of_group = list(ids[len(names) : len(names) + len(rows)])
-                names += of_group
+                    of_group = list(ids[done : done + len(rows)])
+                done += len(rows)
                 values = rows.column(place).to_pylist()
                 kept = np.ones(len(rows), dtype=bool)
                 for row, name in enumerate(of_group):
-                    if name in labels and (label := labels[name]) is None:
+                    if not wanted.find(name, _cell(values[row], named)):
+                        continue
+                    if (label := wanted.labels[name]) is None:
                         kept[row] = False
-                    elif name in labels:
-                        values[row] = value_of(str(label))
+                    else:
+                        values[row] = value_of(label)
                 rows = rows.set_column(place, schema.field(place), pa.array(values, kind))
                 writer.write_table(rows if kept.all() else rows.filter(pa.array(kept)))
-    return names
+    return done
 
 
 def _values(words: bool, truth: bool, named: Sequence[str]) -> Callable[[str], Any]:
@@ -338,6 +329,15 @@ def _values(words: bool, truth: bool, named: Sequence[str]) -> Callable[[str], A
     if truth:
         return lambda label: label.lower() == "true"
     return str if words else _integer
+
+
+def _cell(value: Any, named: Sequence[str]) -> str:
+    """Return a label of the data as a cell of a table; None is an empty one."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if named and isinstance(value, int) and 0 <= value < len(named):
+        return named[value]
+    return "" if value is None else str(value)
 
 
 def _integer(label: str) -> int:
@@ -353,7 +353,7 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
 
     check_target(target, (".npz",), "archive")
     done = Exported(target)
-    labels, root = by_id(session, done), source.root
+    wanted, root = Wanted(session, done), source.root
     chosen = choose_arrays(root)
     with open_file(root) as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
@@ -361,18 +361,18 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     counts = [len(arrays[part.labels]) for part in chosen.parts]
     alone = "row" if source.features else chosen.parts[0].name
     ids = iter(shown(name) for name in ids_of(chosen, root, counts, alone, []))
-    seen, kept_of = set(), dict[str, np.ndarray]()  # part -> the rows that stay
+    kept_of = dict[str, np.ndarray]()  # part -> the rows that stay
     for part in chosen.parts:
         found = arrays[part.labels]
         words = found.dtype.kind in "US"
-        value_of = _values(words, found.dtype.kind == "b", () if words else named)
+        of_classes = () if words else named
+        value_of = _values(words, found.dtype.kind == "b", of_classes)
         values = found.astype(object)
         kept = np.ones(len(values), dtype=bool)
         for row, name in zip(range(len(values)), ids, strict=False):
-            if name not in labels:
+            if not wanted.find(name, _cell(found[row].item(), of_classes)):
                 continue
-            seen.add(name)
-            if (label := labels[name]) is None:
+            if (label := wanted.labels[name]) is None:
                 kept[row] = False
             else:
                 value = value_of(label)
@@ -383,7 +383,7 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
         arrays[part.images] = arrays[part.images][kept]
     others = {name: arrays[name] for name in arrays if name not in chosen.used or name in chosen.ids}
     arrays |= _without_rows(others, kept_of, done)
-    check_seen(session, labels, seen, root)
+    wanted.check(root)
     with open_file(root) as opened, zipfile.ZipFile(opened) as archive_file:
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive_file.infolist())
     with atomic_replace(target) as temporary, temporary.open("wb") as made:

@@ -234,8 +234,10 @@ def application(
         return Response(content, headers={"content-type": kind, "cache-control": keep})
 
     def corrected(request: Request) -> Response:
+        from noisylabels.audit.audited_data import check_rows
         from noisylabels.audit.review.export import write_rows
 
+        check_rows(session.audit)
         text = io.StringIO()
         write_rows(session, text, escape_formulas=escape_formulas)
         headers = {
