@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from noisylabels.audit.removal import to_remove
 from noisylabels.audit.result import Audit
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import remove_file, remove_tree
@@ -30,7 +31,7 @@ def finished(folder: Path, identity: dict[str, Any]) -> Audit | None:
         if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
             raise InputError(f"{folder} is not empty and holds no audit; choose another --out")
         return None
-    stored = read_checked(folder / SETTINGS, dict[str, Any], f"restore it, or remove {folder}")
+    stored = read_checked(folder / SETTINGS, dict[str, Any], f"restore it, or {to_remove(folder)}")
     for name in identity.keys() | stored.keys():
         was, wanted = stored.get(name), json.loads(json.dumps(identity.get(name)))
         if was != wanted:

@@ -29,6 +29,7 @@ from noisylabels.audit.labels_before import labels_before
 from noisylabels.audit.neighbors import find_neighbors
 from noisylabels.audit.probability_files import GivenProbs
 from noisylabels.audit.rare import FEWEST, TOO_RARE, rare_note, rare_rows
+from noisylabels.audit.removal import to_remove
 from noisylabels.audit.result import Audit
 from noisylabels.audit.set_duplicates import duplicates_in
 from noisylabels.audit.trusted import (
@@ -174,7 +175,7 @@ class Job:
             if not rows and done.summary["method"]["probs"] == "given":
                 raise InputError(
                     f"{folder} holds an audit of version 0.1, which read rows without ids in the order of a "
-                    "hidden split; remove the folder, or choose another --out"
+                    f"hidden split; choose another --out, or {to_remove(folder, 'the folder')}"
                 )
             examples, _ = audited_set(
                 self.subject.asked, notes, by_rows=rows, need_features=self.probs is None
@@ -182,9 +183,10 @@ class Job:
             if examples.digest != done.summary["digest"]:
                 raise InputError(
                     f"{self.subject.asked['data']} has changed since it was audited into {folder}; "
-                    "choose another --out, or remove the folder"
+                    f"choose another --out, or {to_remove(folder, 'the folder')}"
                 )
-        self.reporter.note(f"{folder} already holds this audit; remove the folder to audit again")
+        again = to_remove(folder, "the folder")
+        self.reporter.note(f"{folder} already holds this audit; {again} to audit again")
         if self.escape_formulas:  # the audit may have been made without
             try:
                 done.write_csv(folder / "labels.csv", escape_formulas=True)

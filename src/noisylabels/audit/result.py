@@ -57,6 +57,7 @@ from noisylabels.audit import saved_probs
 from noisylabels.audit.assessment import assess
 from noisylabels.audit.documents import LABELS, NEIGHBORS, Head
 from noisylabels.audit.fingerprints import Fingerprints
+from noisylabels.audit.removal import to_remove
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.columnar import read_columns, write_parquet, write_tables
 from noisylabels.core.delimited import CellWriter
@@ -299,7 +300,7 @@ class Audit:
         }
         names, n = tuple(head["class_names"]), head["n"]
         number = {name: k for k, name in enumerate(names)}
-        old, again = head["format"] == 1, f"remove {folder} and audit again"
+        old, again = head["format"] == 1, f"{to_remove(folder)} and audit again"
         try:
             rows = read_columns(folder / "labels.parquet", LABELS, again, CorruptedFile)
             spelled = folder / "neighbours.parquet"  # up to version 0.1
@@ -385,7 +386,8 @@ class Audit:
             raise
         except (KeyError, TypeError, ValueError):
             raise CorruptedFile(
-                f"the files in {folder} are damaged or from different audits; remove it and audit again"
+                f"the files in {folder} are damaged or from different audits; {to_remove(folder, 'it')} and "
+                "audit again"
             ) from None
 
     @property
@@ -419,7 +421,7 @@ def read_head(folder: Path) -> dict[str, Any]:
         if not folder.exists():
             what = "does not exist"
         raise InputError(f"{folder} {what}; run `noisylabels audit DATA --out {folder}`")
-    again = f"restore it, or remove {folder} and audit again"
+    again = f"restore it, or {to_remove(folder)} and audit again"
     found = checked(read_json(path, again), _Format, path, again)["format"]
     if found not in (1, FORMAT):
         raise InputError(

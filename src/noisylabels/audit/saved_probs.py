@@ -20,6 +20,7 @@ import numpy as np
 from noisylabels.audit.documents import About
 from noisylabels.audit.fingerprints import Fingerprints, from_json
 from noisylabels.audit.posterior import RULES
+from noisylabels.audit.removal import to_remove
 from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.columnar import Column, open_parquet, read_row_groups, write_tables
 from noisylabels.core.files import check_file, file_digest, remove_file
@@ -181,7 +182,7 @@ def read_probs(folder: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray |
         reason = f"{folder / which} is missing or of another audit"
     except InputError as error:
         reason = str(error).partition(";")[0]
-    raise CorruptedFile(f"{reason}; remove {folder} and audit again")
+    raise CorruptedFile(f"{reason}; {to_remove(folder)} and audit again")
 
 
 def rule_in(folder: Path) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from noisylabels.audit.audited_data import rows_can_move
+from noisylabels.audit.removal import DECISIONS
 from noisylabels.audit.result import Audit
 from noisylabels.audit.review.pictures import BESIDE, Pictures
-from noisylabels.audit.review.store import FILE, LABELED, OPEN, Decision, Store
+from noisylabels.audit.review.store import LABELED, OPEN, Decision, Store
 from noisylabels.core.checks import InputError
 from noisylabels.core.wilson import wilson
 
@@ -37,7 +39,9 @@ class Session:
     ) -> None:
         self.folder = folder
         self.audit = Audit.load(folder)
-        self.store = Store(folder / FILE, str(self.audit.summary.get("digest") or ""), reading=reading)
+        self._by_rows = rows_can_move(self.audit)
+        digest = str(self.audit.summary.get("digest") or "")
+        self.store = Store(folder / DECISIONS, digest, alone=self._by_rows, reading=reading)
         self.pictures = Pictures(self.audit, folder, outside)
         self.reviewer = reviewer
         self._number = {name: k for k, name in enumerate(self.audit.class_names)}
@@ -178,7 +182,12 @@ class Session:
         found = []
         if others := self.store.other_audits():
             found.append(
-                f"{others:,} decisions were made on an earlier state of the data; they apply by example id"
+                f"{others:,} decisions were made on an earlier state of the data; "
+                + (
+                    "they are kept but not applied, since its rows have no ids and may have moved"
+                    if self._by_rows
+                    else "they apply by example id"
+                )
             )
         if self._strange:
             found.append(

@@ -7,8 +7,8 @@
 The current decision on an example is its last event that is not undone. So the last writer wins, an undo
 restores the previous decision, and no decision is ever lost. Decisions made at once on several examples are
 events EVENT/0, EVENT/1, ... of one transaction, and one undo takes all of them back. Examples are identified
-by id and classes by name, so that the file stays valid when the audit is run again. Several processes may
-have it open.
+by id and classes by name, so that the file stays valid when the audit is run again; where ids are rows, which
+other examples may have later, only the decisions on the same set count. Several processes may have it open.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from noisylabels.core.checks import CorruptedFile, InputError
 from noisylabels.core.opening import check_database, open_in_place, read_bytes
 from noisylabels.core.schema import checked
 
-FILE = "review.sqlite"
 ACTIONS = ("keep", "suggested", "chosen", "skip", "discard")
 LABELED = ("keep", "suggested", "chosen")
 """Actions that name a class; skip leaves the example open, discard removes it from the data."""
@@ -49,7 +48,7 @@ CREATE TABLE IF NOT EXISTS events (
 );
 CREATE INDEX IF NOT EXISTS events_of_example ON events (example);
 """
-_HOLDS = "action != 'undo' AND NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.seq)"
+_HOLDS = "action != 'undo' AND counts(audit) AND NOT EXISTS (SELECT 1 FROM events WHERE undoes = e.seq)"
 _STANDING = f"""
 SELECT example, action, label, event, max(seq) FROM events AS e
 WHERE {_HOLDS} {{which}}
@@ -89,6 +88,7 @@ class Store:
     Args:
         path: the file; created if it does not exist.
         audit: digest of the audited set, stored with each event.
+        alone: only decisions made on this set count; the others are kept.
         reading: nothing will be saved; a file that cannot be written, as in a read-only folder, is then read
             from a temporary copy, since SQLite writes even to read.
 
@@ -97,9 +97,10 @@ class Store:
         InputError: another program or a newer version wrote it, it cannot be written, or it is a link.
     """
 
-    def __init__(self, path: Path, audit: str = "", *, reading: bool = False) -> None:
+    def __init__(self, path: Path, audit: str = "", *, alone: bool = False, reading: bool = False) -> None:
         self.path = path
         self._audit = audit
+        self._alone = alone
         self._lock = threading.Lock()  # the server's threads share one connection
         self._open = contextlib.ExitStack()
         with self._explained():
@@ -119,6 +120,7 @@ class Store:
         # autocommit: transactions begin and end explicitly
         self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         self._open.callback(self._connection.close)
+        self._connection.create_function("counts", 1, lambda audit: not self._alone or audit == self._audit)
         self._prepare()
 
     def _copied(self, path: Path) -> Path:
