@@ -49,6 +49,14 @@ def test_of_many_columns_those_that_separate_the_classes_are_chosen() -> None:
     assert [c for c, *_ in means.beside(2, (0, 0), most=1)] == [far]  # one class: where the row is unlike it
 
 
+def test_means_of_many_large_values_are_exact() -> None:
+    given = (np.arange(60_000) % 10 == 0).astype(np.int64)
+    rows = (1013.2 + 0.1 * given + np.random.default_rng(0).normal(0, 0.1, 60_000)).astype(np.float32)
+    both = np.stack([rows, rows], axis=1)  # of one column alone NumPy adds pairs
+    ((_, _, first, second), _) = ClassMeans(both, given).beside(0, (0, 1), most=2)
+    np.testing.assert_allclose([first, second], [1013.2, 1013.3], rtol=0, atol=0.01)
+
+
 def test_a_class_without_an_example_has_no_mean() -> None:
     rows, given = table()
     assert np.isnan(ClassMeans(rows, given).beside(0, (0, 2), most=20)[0][3])

@@ -55,7 +55,8 @@ class ClassMeans:
         if label not in self._of_class:
             of_class: np.ndarray = self._table[self._given == label]
             empty = np.full(self._table.shape[1], np.nan)
-            self._of_class[label] = of_class.mean(axis=0) if len(of_class) else empty
+            # rows of float32 are added one after the other, which loses digits of many large values
+            self._of_class[label] = of_class.mean(axis=0, dtype=np.float64) if len(of_class) else empty
         return self._of_class[label]
 
     def _deviation(self) -> np.ndarray:
