@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +164,35 @@ def test_too_little_memory_is_one_line(error, monkeypatch, capsys: pytest.Captur
     monkeypatch.setattr("noisylabels.cli.parser.parse", fail)
     assert main(["loss", "ce"]) == 2
     assert capsys.readouterr().err.startswith("noisylabels: out of memory; reduce")
+
+
+@pytest.mark.parametrize(
+    ("words", "printed", "expected"),
+    [
+        (["review", "{}"], r": (noisylabels review .*)$", ["review", "{}", "--export", "corrected.csv"]),
+        (["review", "no {}"], r"`(.*)`", ["audit", "DATA", "--out", "no {}"]),
+        (["predict", "no {}", "x.csv"], r"`(.*)`", ["train", "--out", "no {}"]),
+        (["train", "{}"], r"did you mean (.*)\?$", ["{}"]),
+    ],
+)
+def test_printed_commands_are_quoted_for_a_shell(
+    words: list[str],
+    printed: str,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from noisylabels.audit.review import server
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(server, "serve", lambda *_: None)  # as if stopped at once
+    folder = "my 'audit' $HOME"
+    if words[0] == "review":
+        noisylabels.audit_labels(labels=[0, 1] * 6, probs=[[0.9, 0.1], [0.2, 0.8]] * 6, out=folder)
+    else:
+        Path(folder).mkdir()
+    main([word.format(folder) for word in words])
+    said = "".join(capsys.readouterr()).strip()
+    (command,) = re.findall(printed, said, re.MULTILINE)
+    assert shlex.split(command)[1:] == [word.format(folder) for word in expected]

@@ -44,6 +44,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -420,7 +421,7 @@ def read_head(folder: Path) -> dict[str, Any]:
         what = "holds an unfinished audit" if (folder / "settings.json").exists() else "holds no audit"
         if not folder.exists():
             what = "does not exist"
-        raise InputError(f"{folder} {what}; run `noisylabels audit DATA --out {folder}`")
+        raise InputError(f"{folder} {what}; run `noisylabels audit DATA --out {shlex.quote(str(folder))}`")
     again = f"restore it, or {to_remove(folder)} and audit again"
     found = checked(read_json(path, again), _Format, path, again)["format"]
     if found not in (1, FORMAT):

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,7 +214,8 @@ def _ids_in(file: Path, audited: Audited, note: Callable[[str], None]) -> set[st
                 wanted = audited.class_names[checked] if checked >= 0 else "empty"
                 raise InputError(
                     f"{file}: the label of {name!r} is {wanted}, and {audited.class_names[given]} in "
-                    f"{audited.name}; audit the checked labels (--labels {file}), or give a file of ids alone"
+                    f"{audited.name}; audit the checked labels (--labels {shlex.quote(str(file))}), or "
+                    "give a file of ids alone"
                 )
         return set(labels)
     return _matched(table, words, audited) - (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -80,5 +81,7 @@ class Embed:
         output.say(f"{first.name}: {count:,} examples, {first.features.shape[1]:,} features each, of {name}")
         output.say(f"wrote {self.out}")
         if (folder := stored_in(first.embedding)).exists():
-            output.say(f"stored in {folder}, where every command with --features {name} finds them")
+            output.say(
+                f"stored in {folder}, where every command with --features {shlex.quote(name)} finds them"
+            )
         return 0

@@ -97,7 +97,7 @@ class Review:
 
         serve(session, self.port, announce, self.escape_formulas)
         output.say(
-            f"\n{_state(session)}; to export the labels: noisylabels review {self.audit} "
+            f"\n{_state(session)}; to export the labels: noisylabels review {shlex.quote(str(self.audit))} "
             "--export corrected.csv"
         )
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -323,7 +324,7 @@ def check_user_code(recorded: str, named: str | None, where: Path) -> None:
     if is_user_encoder(recorded) and (named is None or str(parse_features(named)) != recorded):
         raise InputError(
             f"the encoder of {where} is user-defined code, {recorded!r}, which must run to use it; if you "
-            f"trust that code, pass --features {recorded}"
+            f"trust that code, pass --features {shlex.quote(recorded)}"
         )
 
 

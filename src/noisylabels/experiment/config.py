@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,7 @@ def _recipe_file(recipe: str) -> Path:
     path = Path(recipe)
     kind = "a folder" if path.is_dir() else DATA_FILES.get(path.suffix.lower())
     if kind is not None:
-        raise InputError(f"{recipe} is {kind}, expected a recipe; did you mean --data {recipe}?")
+        raise InputError(f"{recipe} is {kind}, expected a recipe; did you mean --data {shlex.quote(recipe)}?")
     if path.exists():
         return path
     hint = f"; for the data set, use --data {recipe}" if recipe in DATA else ""

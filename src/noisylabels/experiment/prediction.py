@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,8 @@ def load_model(
                 f"{run} has not finished or has failed: it has no {path.name}; "
                 "repeat its `noisylabels train` command to resume it or to see why it failed"
             )
-        raise InputError(f"{run} is not the folder of a run; train one with `noisylabels train --out {run}`")
+        again = f"noisylabels train --out {shlex.quote(str(run))}"
+        raise InputError(f"{run} is not the folder of a run; train one with `{again}`")
     where = pick_device(device)
     saved = read_model(path)
     _check_recorded(saved, path)
@@ -81,7 +83,7 @@ def load_model(
         if model is None and is_user_model(recorded):
             raise InputError(
                 f"the model of {path} is user-defined code, {recorded!r}, which must run to load it; "
-                f"if you trust that code, pass --model {recorded}"
+                f"if you trust that code, pass --model {shlex.quote(recorded)}"
             )
         if not is_user_model(recorded):
             _check_claims(saved)
