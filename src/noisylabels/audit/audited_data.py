@@ -59,27 +59,27 @@ def rows_can_move(audit: Audit) -> bool:
 def check_rows(audit: Audit) -> None:
     """Raise an `InputError` if ids are rows and the data have other examples in these rows now.
 
-    Labels are compared too, unless the audit took them from a file of corrected labels: that file may have
-    been written again since, and the labels of the data did not count.
+    Labels are compared too, unless the audit took them from a file of corrected labels, which may have been
+    written again since, or added noise: they are then not those of the data.
     """
     from noisylabels.data.features import subset_of, with_labels
 
     head = audit.summary
     if head["data"] is None or not Path(head["data"]).exists() or not rows_can_move(audit):
         return
-    if head["noise"] != "none":  # which may also replace images
-        load_examples(head)
-        return
     given = head.get("method", {}).get("probs") == "given"
-    own = {**head, "labels": None}
+    own, noise = {**head, "labels": None, "noise": "none"}, head["noise"]
     examples, _ = audited_set(own, by_rows="source_rows" in head, need_features=not given)
     places = {name: place for place, name in enumerate(examples.ids)}
     if all(name in places for name in audit.ids):
         examples = subset_of(examples, [places[name] for name in audit.ids])
-        if head["labels"] is not None:
+        if head["labels"] is not None or noise != "none":
             examples = with_labels(examples, audit.given)
         if examples.digest == head["digest"]:
             return
+    if noise != "none":  # which may replace images too
+        load_examples(head)
+        return
     raise InputError(
         f"{head['data']} has changed since it was audited, and rows without ids may have moved, so that "
         "decisions would reach other examples; restore the data, or audit them again with another --out"

@@ -525,16 +525,16 @@ def write_rows(path: Path, rows: dict[str, list[Any]]) -> None:
 
 
 @pytest.mark.parametrize("form", ["labels", "input"])
-@pytest.mark.parametrize("labels", [None, "corrected.csv"])
+@pytest.mark.parametrize("how", [{}, {"labels": "corrected.csv"}, {"noise": "symmetric:0.3"}])
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
-def test_rows_without_ids_that_moved_are_not_exported(audited, tmp_path, suffix, labels, form):
+def test_rows_without_ids_that_moved_are_not_exported(audited, tmp_path, suffix, how, form):
     source = tmp_path / f"rows{suffix}"
     set_of(source, range(12), ids=False)
-    session = reviewed(audited(source, paths=False, labels=labels))
+    session = reviewed(audited(source, paths=False, **how))
     target = tmp_path / (f"new{suffix}" if form == "input" else "new.csv")
     export(session, target, form)  # a file of corrected labels may be gone
     set_of(source, [*range(3, 12), 0, 1, 2], ids=False)  # the same labels in each row
-    with pytest.raises(InputError, match="rows without ids may have moved"):
+    with pytest.raises(InputError, match="has changed since it was audited"):
         export(session, target, form, overwrite=True)
     session.store.close()
 
