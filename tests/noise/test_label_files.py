@@ -416,3 +416,19 @@ def test_without_class_names(tmp_path: Path) -> None:
         tmp_path / "labels.csv", class_names=("a", "b")
     )
     assert "num_classes is 0" in complaint(tmp_path / "labels.csv", num_classes=0)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".txt", ".json"])
+def test_classes_that_differ_in_spaces_stay_apart(tmp_path: Path, suffix: str) -> None:
+    cells, path = ["cat ", "cat", "dog", "cat"], tmp_path / f"labels{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"label": cells}), path)
+    elif suffix == ".json":
+        path.write_text(json.dumps(cells))
+    elif suffix == ".csv":
+        path.write_text(",label\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells)))
+    else:
+        path.write_text("\n".join(cells))
+    assert read(path, class_names=("cat", "cat ", "dog ")).given.tolist() == [1, 0, 2, 0]
+    with pytest.raises(InputError, match="has the label 'cat'"):  # either of two
+        read(path, class_names=(" cat", "cat ", "dog"))

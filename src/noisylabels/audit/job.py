@@ -378,7 +378,8 @@ class Job:
 
     def _left_out(self, class_names: Sequence[str]) -> list[str]:
         """Return the ids that the file of corrected labels leaves out."""
-        from noisylabels.data.corrections import left_out, plain_name, read_corrections
+        from noisylabels.core.written_names import plain_name
+        from noisylabels.data.corrections import left_out, read_corrections
 
         asked = self.subject.asked
         if asked["labels"] is None:

@@ -20,6 +20,7 @@ import numpy as np
 from noisylabels import __version__
 from noisylabels.audit.page_rows import PageRows
 from noisylabels.audit.reasons import is_from_models
+from noisylabels.core.written_names import plain_name
 from noisylabels.data.names import shared_id
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def page(audit: Audit, examples: Examples | None, folder: Path) -> str:
         "method": _terms(_method(audit)),
         "limits": "".join(f"<p>{html.escape(line)}</p>" for line in _LIMITS),
     }
-    return _plain("".join(values[part] if k % 2 else part for k, part in enumerate(parts)))
+    return plain_name("".join(values[part] if k % 2 else part for k, part in enumerate(parts)))
 
 
 def _by_class(audit: Audit) -> list[dict[str, Any]]:
@@ -479,7 +480,3 @@ def _entries(transition: dict[str, Any]) -> list[list[float]]:
 def _text(text: str) -> str:
     """Return text as HTML in which no line breaks between a number and its percent sign."""
     return html.escape(text).replace(" %", "&nbsp;%")
-
-
-def _plain(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -21,6 +21,7 @@ from noisylabels.core.labels import INTEGER
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_keys import UNNAMED, row_key
 from noisylabels.core.tables import ROLES, TABLES, Table, check_rows, find_column, read_table, texts
+from noisylabels.core.written_names import named_by, plain_name
 from noisylabels.noise.checked_probs import CheckedProbs
 from noisylabels.noise.noise_rate import NETWORK
 
@@ -169,7 +170,7 @@ def _of_audit(
     known: Callable[[], Fingerprints | None] | None,
 ) -> GivenProbs:
     """Return the probabilities in a file of an audit; its ids may occur twice, as those of the data may."""
-    plain = [_plain(word) for word in class_names]
+    plain = [plain_name(word) for word in class_names]
     if strange := sorted(set(plain) ^ set(layout.classes)):
         raise InputError(
             f"{layout.path} has the classes {_some(layout.classes)}, and {name} has {_some(plain)}; "
@@ -334,19 +335,16 @@ def _by_key(
 ) -> np.ndarray:
     """Return the row whose cell in the column `key` is the wanted one of each example."""
     place = dict[str, int]()
-    for row, word in enumerate(texts(table[key])):
+    cells = texts(table[key]).tolist()
+    for row, (cell, meant) in enumerate(zip(cells, named_by(cells, wanted), strict=True)):
+        word = cell if meant is None else meant
         if (before := place.setdefault(word, row)) != row:
             raise InputError(
                 f"{table.where(row)}: {table.row(before)} has the {key} {word!r} too; remove one of them"
             )
-    rows = np.empty(len(wanted), np.int64)
-    missing: list[int] = []
-    for i, word in enumerate(wanted):
-        row = next((place[w] for w in (word, word.strip(), _plain(word)) if w in place), -1)
-        rows[i] = row
-        if row < 0:
-            missing.append(i)
-    if missing:
+    rows = np.array([place.get(word, -1) for word in wanted], dtype=np.int64)
+    missing = np.flatnonzero(rows < 0)
+    if len(missing):
         more = f" (nor for {len(missing) - 1:,} others)" if len(missing) > 1 else ""
         raise InputError(
             f"{table.source} has no row for {ids[missing[0]]!r} of {name}{more}: its column {key!r} holds "
@@ -389,11 +387,6 @@ def _note_ignored(
     used = {*class_names, key} | {str(k) for k in range(len(class_names))}
     if ignored := [name for name in table.names if name not in used and name.strip().lower() not in known]:
         notes.append(f"ignored columns, which no class is called by: {_some(ignored)}")
-
-
-def _plain(word: str) -> str:
-    r"""Return an id or a class as an audit stores it: bytes that are not UTF-8 are written as \xff."""
-    return word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _some(words: Sequence[str]) -> str:

@@ -64,6 +64,7 @@ from noisylabels.core.columnar import read_columns, write_parquet, write_tables
 from noisylabels.core.delimited import CellWriter
 from noisylabels.core.files import atomic_replace, make_folder, read_json, write_json, write_text
 from noisylabels.core.schema import checked, read_checked
+from noisylabels.core.written_names import plain_name
 from noisylabels.noise.noise_rate import NETWORK, NoiseRate
 
 if TYPE_CHECKING:
@@ -459,7 +460,7 @@ def _with_members(summary: dict[str, Any], names: Sequence[int] | Mapping[int, i
 def _plain(value: Any) -> Any:
     """Return text that UTF-8 can encode: invalid bytes of a file's name are written as \\xff."""
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return plain_name(value)
     return value
 
 

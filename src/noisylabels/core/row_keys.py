@@ -12,6 +12,7 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.tables import Table, texts
+from noisylabels.core.written_names import named_by
 
 UNNAMED = ("", "unnamed: 0", "__index_level_0__", "level_0")
 """The names of the index of a frame that has none, as pandas, R and Arrow write it, in lower case."""
@@ -39,7 +40,7 @@ def row_key(
     for place, words in found:
         unnamed = table.names[place].strip().lower() in UNNAMED
         numbers = unnamed and _in_order(sorted(words, key=_value))  # of the rows, not ids
-        if not numbers and set(ids) <= set(words):
+        if not numbers and set(ids) <= set(named_by(words, ids)):
             notes.append(f"the column {table.names[place]!r} holds the ids of {name}; rows are matched by it")
             return place
     for place, words in found:

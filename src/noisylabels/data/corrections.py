@@ -16,6 +16,7 @@ from noisylabels.core.checks import InputError, did_you_mean
 from noisylabels.core.files import check_file
 from noisylabels.core.labels import INTEGER
 from noisylabels.core.tables import TABLES, Table, check_once, need_column, read_table, texts
+from noisylabels.core.written_names import named_by
 from noisylabels.data.features import Examples, subset_of, with_labels
 
 LEFT_OUT = -1
@@ -120,14 +121,14 @@ def settled(found: Corrections, ids: Iterable[str], folder: str | Path | None = 
         InputError: the data does not have an id, or an example has two labels.
     """
     known = set(ids)
-    # cells of text are stripped, and files of an audit have no bytes that are not UTF-8
-    bare = {way: name for name in known for way in (name.strip(), plain_name(name)) if way != name}
+    names = list(found.labels)
+    paths = named_by([plain_path(name, folder) for name in names], known)
     labels: dict[str, int] = {}
     named: dict[str, str] = {}
     unknown: list[str] = []
-    for name, label in found.labels.items():
-        own = name if name in known else bare.get(name) or plain_path(name, folder)
-        if own not in known:
+    for name, exact, path in zip(names, named_by(names, known), paths, strict=True):
+        own, label = path if exact is None else exact, found.labels[name]
+        if own is None:
             unknown.append(name)
         elif labels.get(own, label) != label:
             raise InputError(
@@ -218,11 +219,6 @@ def _loosely(word: str) -> str | int:
     if INTEGER.fullmatch(bare):
         return int(bare.partition(".")[0])
     return bare.lower() if bare.lower() in ("true", "false") else bare
-
-
-def plain_name(name: str) -> str:
-    r"""Return an id as an audit writes it: bytes that are not UTF-8 become \xff."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def plain_path(name: str, folder: str | Path | None) -> str:

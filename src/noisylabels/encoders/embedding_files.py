@@ -21,6 +21,7 @@ from noisylabels.core.files import atomic_replace, check_file, check_target, fil
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_keys import UNNAMED, row_key
 from noisylabels.core.tables import ROLES, Table, check_rows, find_column, read_table, texts
+from noisylabels.core.written_names import named_by, plain_name
 from noisylabels.data.features import Examples, FeatureSet
 from noisylabels.data.precision import as_float32
 
@@ -142,18 +143,18 @@ def _of_table(path: Path, parts: Sequence[Examples], note: Note) -> Embeddings:
     for role in ("id", "index"):
         if key is None and (place := find_column(table.names, role, table.source, notes)) is not None:
             key = place
-            words = [str(word).strip() for word in texts(table.cells(place))]
+            words = texts(table.cells(place)).tolist()
             if role == "id":
                 ids = words
             else:
-                places = _whole(words, table, place)
+                places = _whole([word.strip() for word in words], table, place)
     columns = [k for k, name in enumerate(table.names) if k != key and not _has_role(name)]
     if key is None:
         wanted = [name for part in parts for name in part.ids]
         index = [k for k in columns if table.names[k].strip().lower() in UNNAMED]  # numbers, but no feature
         unknown = [k for k in columns if k in index or not _holds_numbers(table, k)]
         key = row_key(table, unknown, wanted, parts[0].name, notes)
-        ids = None if key is None else [str(word).strip() for word in texts(table.cells(key))]
+        ids = None if key is None else texts(table.cells(key)).tolist()
         columns = [k for k in columns if k != key and k not in index]
     ignored = [name for k, name in enumerate(table.names) if k != key and k not in columns]
     if ignored:
@@ -268,12 +269,13 @@ def _by_key(
     what: str,
 ) -> np.ndarray:
     place = dict[str, int]()
-    for row, word in enumerate(keys):
+    for row, (key, meant) in enumerate(zip(keys, named_by(keys, wanted), strict=True)):
+        word = key if meant is None else meant
         if (before := place.setdefault(word, row)) != row:
             raise InputError(
                 f"{found.path} has the {what} {word!r} in the rows {before} and {row}; remove one"
             )
-    at = np.array([place.get(word, place.get(_plain(word), -1)) for word in wanted], dtype=np.int64)
+    at = np.array([place.get(word, -1) for word in wanted], dtype=np.int64)
     missing = np.flatnonzero(at < 0)
     if len(missing):
         more = f" (nor for {len(missing) - 1:,} others)" if len(missing) > 1 else ""
@@ -295,11 +297,6 @@ def _no_order(found: Embeddings, positions: Positions, part: Examples) -> InputE
         f"{start}, expected {positions.total:,}, one per example of {part.name} in the order of the file or "
         "of the sorted paths; add rows, or ids"
     )
-
-
-def _plain(word: str) -> str:
-    r"""Return an id as files of text store it: bytes that are not UTF-8 are written as \xff."""
-    return word.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _some(words: Sequence[str]) -> str:
@@ -324,7 +321,7 @@ def write_embeddings(path: Path, parts: Sequence[FeatureSet]) -> Path:
         InputError: another suffix; an id that two examples have; an order that ids are needed for.
     """
     check_target(path, WRITTEN, "file of embeddings")
-    ids = [_plain(name) for part in parts for name in part.ids]
+    ids = [plain_name(name) for part in parts for name in part.ids]
     rows = np.concatenate([part.features.numpy() for part in parts])
     order = source_order(parts)
     if order is not None:

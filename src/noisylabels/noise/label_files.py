@@ -18,6 +18,7 @@ from noisylabels.core.opening import TEXT_BYTES
 from noisylabels.core.positions import Positions, own
 from noisylabels.core.row_keys import row_key
 from noisylabels.core.tables import ROLES, Table, check_once, find_column, passed_over, role_columns, texts
+from noisylabels.core.written_names import named_by, spellings
 from noisylabels.noise.checks import check_class_names, check_num_classes
 from noisylabels.noise.label_formats import SUFFIXES, open_labels
 
@@ -213,7 +214,8 @@ def _id_column(table: Table, notes: list[str], id_column: str | None) -> int | N
 
 def _column(table: Table, place: int) -> np.ndarray:
     """Return the cells of a column, (N,)."""
-    cells = table.cells(place)
+    # with the spaces around them: two classes or ids may differ in these alone
+    cells = table.cells(place) if table.written is None else np.array(table.written(place), dtype=object)
     if cells.ndim == 2 and cells.shape[1] == 1:
         cells = cells[:, 0]
     if cells.ndim != 1:
@@ -237,13 +239,14 @@ def _length(table: Table, columns: Mapping[int, np.ndarray]) -> int:
 
 def _order(table: Table, column: np.ndarray, ids: Sequence[str], others: Collection[str]) -> np.ndarray:
     """Return the row of the file for each id of the set."""
-    wanted = {name: i for i, name in enumerate(ids)}
+    wanted: dict[str | None, int] = {name: i for i, name in enumerate(ids)}
     if len(wanted) != len(ids):
         raise InputError("two examples of the set have the same id, expected unique ids to match labels with")
     order = np.full(len(ids), -1, dtype=np.int64)
-    for row, name in enumerate(cell.strip() for cell in texts(column)):
-        place = wanted.get(name)
-        if place is None and name in others:
+    cells = texts(column).tolist()
+    for row, (name, meant) in enumerate(zip(cells, named_by(cells, [*ids, *others]), strict=True)):
+        place = wanted.get(meant)
+        if place is None and meant is not None:  # one of `others`
             continue
         if place is None:
             raise InputError(
@@ -270,7 +273,8 @@ def _order(table: Table, column: np.ndarray, ids: Sequence[str], others: Collect
 
 def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[str, ...] | None) -> np.ndarray:
     """Return a column as class numbers, (N,) int64."""
-    by_name = {} if names is None else {text.strip(): k for k, text in enumerate(names)}
+    number = {name: k for k, name in enumerate(names or ())}
+    by_name = {way: number[name] for way, name in spellings(number).items()}
     if column.dtype.kind in "iu":
         bad = (column < 0) | (column >= num_classes)
         if not bad.any():
@@ -282,7 +286,12 @@ def _numbers(table: Table, column: np.ndarray, num_classes: int, names: tuple[st
         )
     cells = [_plain(cell) for cell in column.tolist()]
     truth = _truth_classes(by_name)
-    as_names = [_class_named(cell, by_name, truth) for cell in cells]
+    as_names = [
+        by_name[written]
+        if isinstance(written, str) and written in by_name
+        else _class_named(cell, by_name, truth)
+        for written, cell in zip(column.tolist(), cells, strict=True)
+    ]
     as_numbers = [_class_number(cell, num_classes) for cell in cells]
     if min(as_names) >= 0:
         if min(as_numbers) >= 0 and as_names != as_numbers:

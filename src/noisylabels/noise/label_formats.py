@@ -88,7 +88,13 @@ def _without_row_numbers(table: Table) -> Table:
         return table
     kept = [k for k in range(len(table.names)) if k != place]
     names = [table.names[k] for k in kept]
-    return dataclasses.replace(table, names=names, read=lambda k: table.read(kept[k]))
+    whole = table.written
+    return dataclasses.replace(
+        table,
+        names=names,
+        read=lambda k: table.read(kept[k]),
+        written=None if whole is None else lambda k: whole(kept[k]),
+    )
 
 
 def _saved(path: Path) -> tuple[Table, np.ndarray | None] | None:

@@ -13,6 +13,7 @@ import numpy as np
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import as_cells, read_labels, some
 from noisylabels.core.rng import derive_seed
+from noisylabels.core.written_names import plain_name
 from noisylabels.noise.checks import Pairs, check_index, check_labels, check_num_classes, check_pairs
 from noisylabels.noise.saved_labels import digest_of, read_saved, write_saved
 from noisylabels.noise.spec import NoiseSpec, convention_of, kind_of, map_of
@@ -238,11 +239,7 @@ class NoisyLabels:
         columns = self._columns
         ordered = {"given": columns.pop("given"), "true": columns.pop("true"), "flipped": self.flipped}
         if ids is not None:
-            # bytes of file names that are not UTF-8 are written as \xff
-            plain = (
-                name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in ids
-            )
-            columns["id"] = np.array(list(plain), dtype=object)
+            columns["id"] = np.array(list(map(plain_name, ids)), dtype=object)
         if rows is not None:
             columns["row"] = rows
         write_saved(Path(path), record, ordered | columns)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.written_names import plain_name
 from noisylabels.data.corrections import class_finder
 
 if TYPE_CHECKING:
@@ -122,4 +123,4 @@ def says(cell: str, label: str, classes: Collection[str]) -> bool:
 
 def shown(name: str) -> str:
     r"""Return a file's name as the audit stores it: bytes that are not UTF-8 are written as \xff."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return plain_name(name)
