@@ -225,6 +225,19 @@ def test_damaged_images_fail_or_are_left_out():
         load(HubSet({"img": [b"x"], "label": [0]}, damaged.features), bad_images="skip")
 
 
+@pytest.mark.parametrize("kind", ["columns", "pairs"])
+def test_missing_images_fail_or_are_left_out(kind):
+    gone = hub()
+    gone.columns["img"][3] = None
+    if kind == "pairs":
+        gone = Pairs([None if i == 3 else image for i, image in enumerate(ARRAYS)], LABELS)
+    with pytest.raises(InputError, match=r"1 of 20 images cannot be read: train:3 \(no image\)"):
+        load((gone, hub()))
+    train, _ = load((gone, hub()), bad_images="skip")
+    assert "train:3" not in train.ids
+    assert train.notes[0].startswith("left out 1 of 20 images that cannot be read: train:3")
+
+
 def test_a_fault_of_the_object_is_not_hidden():
     class Faulty(Pairs):
         def __getitem__(self, index):

@@ -190,3 +190,11 @@ def test_a_path_that_may_be_two_files_is_not_shown(tmp_path):
     data = str(folder / "list.csv")
     assert image_paths(data, ["a.png", "b.png", "../a.png", "c.png"]) == [None, "b.png", None, None]
     assert image_paths(str(folder), ["a.png", "b.png#2"]) == ["a.png", "b.png"]
+
+
+def test_an_image_that_is_twice_in_a_list_in_memory_is_named(tmp_path):
+    listed(tmp_path, ROWS)
+    paths = [str(tmp_path / path) for path, _ in ROWS]
+    train, _ = nl.load(([*paths, f"{tmp_path}/p//3.png"], [*(label for _, label in ROWS), "ant"]))
+    note = f"1 row names an image that an earlier row names, 1 with another label; first {tmp_path}/p//3.png"
+    assert f"{note} (row 10) as in row 3; all are read" in train.notes

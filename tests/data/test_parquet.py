@@ -185,14 +185,16 @@ def test_the_row_is_that_of_the_file(some, tmp_path):
         load(tmp_path)
 
 
-def test_a_missing_image_is_named(some, tmp_path, monkeypatch):
+def test_a_missing_image_is_named_or_left_out(some, tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "_ROWS", 2)
     images = some(0, 8)
     images[5] = None
     write(tmp_path / "train.parquet", images, [0, 1] * 4)
     write(tmp_path / "test.parquet", some(0, 2), [0, 1])
-    with pytest.raises(InputError, match=r"train.parquet, row 5: there is no image in the column 'img'"):
+    with pytest.raises(InputError, match=r"1 of 10 images cannot be read: train:5 \(0 bytes\); repair or"):
         load(tmp_path)
+    train, _ = load(tmp_path, bad_images="skip")
+    assert list(train.ids) == [f"train:{row}" for row in (0, 1, 2, 3, 4, 6, 7)]
 
 
 def test_an_image_kept_elsewhere_is_named(tmp_path):

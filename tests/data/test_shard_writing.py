@@ -192,9 +192,10 @@ def test_load_names_the_copy(stream):
         load(stream)
 
 
-def test_a_damaged_image_is_copied_and_reported_by_load(tmp_path):
+@pytest.mark.parametrize("damage", [{"bytes": b"damaged", "path": None}, None])
+def test_a_damaged_image_is_copied_and_reported_by_load(damage, tmp_path):
     examples = list(rows(range(10)))
-    examples[4]["picture"]["bytes"] = b"damaged"
+    examples[4]["picture"] = damage
     write_shards(examples, tmp_path)
     train, test = load(tmp_path, bad_images="skip")
     assert len(train) + len(test) == 9

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -91,3 +93,53 @@ def test_what_holds_nothing_is_still_refused(place):
         nl.embed("empty", features="own.py:means")
     with pytest.raises(InputError, match="no text column"):
         nl.embed("texts.csv", features="tfidf", text_column="words")
+
+
+ROWS = [(f"../flat/{i:02}.png", f"k{i}", ["u", "v"][i % 2]) for i in (0, 1, 2, 3, 2, 4)]
+
+
+@pytest.mark.parametrize(("id_column", "again"), [(None, "flat/02.png#2"), ("key", "k2#2")])
+def test_ids_of_a_list_are_those_of_a_list_with_labels(id_column, again, place):
+    (place / "lists").mkdir()
+    for name, width in (("bare", 2), ("labeled", 3)):
+        lines = [",".join(cells[:width]) for cells in [("path", "key", "label"), *ROWS]]
+        (place / f"lists/{name}.csv").write_text("\n".join(lines) + "\n")
+    found = nl.embed("lists/bare.csv", features="own.py:means", id_column=id_column, out="f.npz")
+    expected = nl.load("lists/labeled.csv", id_column=id_column)
+    assert {name for part in found for name in part.ids} == {name for part in expected for name in part.ids}
+    note = f"1 row names an image that an earlier row names; first {again} (line 6) as in line 4"
+    assert any(line.startswith(note) for line in found[0].notes)
+    with np.load("f.npz") as file:
+        assert len(file["ids"]) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (["path,key", "a,1"], {"id_column": "kee"}, "has no id column 'kee'; did you mean 'key'"),
+        (["path,key", "a,"], {"id_column": "key"}, "line 2: the id is missing"),
+        (["path,key", "a,1", ",2"], {}, "line 3: the cell of 'path' is empty"),
+        (["path,key", "a,1"], {"text_column": "key"}, "has images; leave out --text-column"),
+    ],
+)
+def test_a_list_without_labels_is_checked_like_one_with_labels(lines, options, message, place):
+    (place / "list.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=message):
+        nl.embed("list.csv", features="own.py:means", **options)
+
+
+@pytest.mark.parametrize("columns", [("image",), ("image", "label")])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_images_in_parquet_without_labels(columns, kind, place):
+    """Images in Parquet files, without a column of labels or with labels of one class."""
+    paths = [place / f"flat/{i:02}.png" for i in range(N)]
+    table = {"image": [{"bytes": path.read_bytes(), "path": None} for path in paths], "label": ["u"] * N}
+    (place / "hub").mkdir()
+    pq.write_table(pa.table({name: table[name] for name in columns}), "hub/train.parquet")
+    with pytest.raises(Unlabeled):
+        nl.load("hub")
+    found = nl.embed({"file": "hub/train.parquet", "folder": "hub"}[kind], features="own.py:means")
+    at = [int(name.partition(":")[2]) for part in found for name in part.ids]
+    assert sorted(at) == list(range(N))
+    features = np.concatenate([part.features.numpy() for part in found])
+    np.testing.assert_allclose(features, means([str(paths[i]) for i in at]), rtol=1e-3)

@@ -178,6 +178,8 @@ class _Part:
                 f"{self.name}:{row} is a {type(got).__name__}, expected (image, label); pass arrays as the "
                 "pair (images, labels)"
             )
+        if image is None:
+            raise OSError("no image")  # as a damaged one
         return _values(image, f"{self.name}:{row}"), label
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from noisylabels.core.positions import NO_ORDER, Positions
 from noisylabels.data.cache import load_cached
 from noisylabels.data.decode import AtMost, read_images, survey
 from noisylabels.data.image_formats import suffixes
-from noisylabels.data.image_lists import Listing, plan_listing
+from noisylabels.data.image_lists import Listing, listed_twice, plan_listing
 from noisylabels.data.images import ImageSet
 from noisylabels.data.names import path_ids
 from noisylabels.data.reader import LABELS, Options
@@ -93,6 +93,7 @@ def load_image_files(
     options: Options,
     ids: Sequence[str] = (),
     name: str = "images",
+    row: Callable[[int], str] = "row {}".format,
 ) -> tuple[ImageSet, ImageSet]:
     """Return the training and the test set of image files.
 
@@ -103,6 +104,7 @@ def load_image_files(
         options: see `Options`.
         ids: N ids; by default the paths.
         name: the name of the set.
+        row: position -> what the row of an image is called, in the note on images that are listed twice.
     """
     files = [file for part in parts for file in part]
     places = [os.path.abspath(file) for file in files]
@@ -117,7 +119,8 @@ def load_image_files(
         positions=NO_ORDER if len(parts) > 1 else Positions(np.arange(len(files)), len(files)),
         ids=keys,
     )
-    plan = plan_listing(listing, options, name=name, root=listing.base, reader="paths")
+    notes = listed_twice(places, keys, row, labels.tolist() if labels.any() else ())  # all 0: no labels
+    plan = plan_listing(listing, options, name=name, root=listing.base, reader="paths", notes=notes)
     content = hashlib.sha256("\0".join([*keys, *places]).encode("utf-8", "surrogateescape"))
     content.update(labels.astype("<i8").tobytes())
     more = {"labels": LABELS, "listed": content.hexdigest()}

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,34 @@ def plan_listing(
         notes=tuple(notes),
         ordered=ordered,
     )
+
+
+def listed_twice(
+    images: Sequence[str], ids: Sequence[str], row: Callable[[int], str], labels: Sequence[object] = ()
+) -> list[str]:
+    """Return a note on the images that several rows of a list name; none without such images.
+
+    Args:
+        images: the image of each row, equal where two rows name the same.
+        ids: the ids of the rows.
+        row: position -> what a row is called.
+        labels: the labels of the rows; none for images without labels.
+
+    >>> listed_twice(["a", "b", "a"], ["a", "b", "a#2"], "row {}".format)
+    ['1 row names an image that an earlier row names; first a#2 (row 2) as in row 0; all are read']
+    """
+    first: dict[str, int] = {}
+    again = [(at, before) for at, name in enumerate(images) if (before := first.setdefault(name, at)) != at]
+    if not again:
+        return []
+    named = "row names an image" if len(again) == 1 else "rows name images"
+    other = sum(labels[at] != labels[before] for at, before in again) if len(labels) else 0
+    unlike = f", {other:,} with another label" if len(labels) else ""
+    at, before = again[0]
+    return [
+        f"{len(again):,} {named} that an earlier row names{unlike}; first {ids[at]} ({row(at)}) as in "
+        f"{row(before)}; all are read"
+    ]
 
 
 def drop_missing(listing: Listing, source: str, options: Options, notes: list[str]) -> Listing:

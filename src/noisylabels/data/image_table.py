@@ -17,7 +17,7 @@ from noisylabels.core.spelling import padding_notes
 from noisylabels.core.tables import Table, find_column, need_column, read_text_table, role_columns
 from noisylabels.data.corrections import plain_path
 from noisylabels.data.file_sources import folders_in, image_names_in
-from noisylabels.data.image_lists import Listing, drop_missing, plan_listing
+from noisylabels.data.image_lists import Listing, drop_missing, listed_twice, plan_listing
 from noisylabels.data.names import path_ids, unique_names
 from noisylabels.data.parquet import check_column
 from noisylabels.data.reader import LABELS, Options, Plan, name_of
@@ -97,25 +97,20 @@ def plan(path: Path, options: Options) -> Plan:
     else:
         label = heading.index(check_column(options.label_column, heading, str(path)))
     split = find_column(heading, "split", path, notes)
-    key = options.id_column
-    keys = None if key is None else table.cells(heading.index(check_column(key, heading, str(path), "id")))
-    images, words = (table.cells(k).tolist() for k in (image, label))
+    images, words = image_names(table, image), table.cells(label).tolist()
+    ids = ids_of_images(table, images, options.id_column, path, notes)
+    plain = [plain_path(name, base) for name in images]
+    notes += listed_twice(plain, path_ids(images)[0], table.row, words)
     splits = found.splits if found else ["train"] * len(words) if split is None else table.cells(split)
     kinds = {divided: split_of(divided) for divided in set(splits)}
     parts: dict[str, list[tuple[str, str, int]]] = {}  # image, label, row
     for row, (name, word, divided) in enumerate(zip(images, words, splits, strict=True)):
         where = table.where(row)
-        if not name:
-            raise InputError(
-                f"{where}: the cell of {heading[image]!r} is empty; name an image or remove the line"
-            )
         if word.lower() in ("", "nan"):
             raise InputError(f"{where}: the label is missing; remove the line or give it a label")
         part = kinds[divided]
         if part is None:
             raise InputError(f"{where}: the split is {divided!r}, expected train, test or val")
-        if keys is not None and not keys[row]:
-            raise InputError(f"{where}: the id is missing; give the image one")
         parts.setdefault(part, []).append((name, word, row))
     if "train" not in parts:
         raise InputError(
@@ -128,11 +123,6 @@ def plan(path: Path, options: Options) -> Plan:
     labels, names = _classes(path, [word for _, word, _ in used], lambda i: table.where(used[i][2]))
     if table.written is not None:
         notes[:0] = padding_notes(table.written(label))
-    ids, names_once = _ids(table, images, words, base, notes)
-    if keys is not None:
-        ids, again = unique_names(keys)
-        if again:
-            notes.append(f"{len(again):,} ids occur again, first {ids[again[0]]} ({table.row(again[0])})")
     listing = Listing(
         base=base,
         names=[name for name, _, _ in used],
@@ -145,7 +135,7 @@ def plan(path: Path, options: Options) -> Plan:
         ids=[ids[row] for _, _, row in used],
     )
     listing = drop_missing(listing, path.name, options, notes)
-    notes += _unlisted(base, names_once, table)
+    notes += _unlisted(base, dict.fromkeys(plain), table)
     planned = plan_listing(
         listing,
         options,
@@ -158,28 +148,38 @@ def plan(path: Path, options: Options) -> Plan:
     return dataclasses.replace(planned, options={**planned.options, "labels": LABELS, **options.columns})
 
 
-def _ids(
-    table: Table, images: Sequence[str], words: Sequence[str], base: Path, notes: list[str]
-) -> tuple[list[str], Collection[str]]:
-    """Return a different id per row, its path, and the normalized paths, each once, relative if below `base`.
-
-    `notes` receives a line on images that several rows name.
-    """
-    ids, _ = path_ids(images)
-    first: dict[str, int] = {}
-    plain = (plain_path(name, base) for name in images)
-    again = [
-        (row, before) for row, name in enumerate(plain) if (before := first.setdefault(name, row)) != row
-    ]
-    if again:
-        other = sum(words[row] != words[before] for row, before in again)
-        row, before = again[0]
-        notes.append(
-            f"{len(again):,} {'row names an image' if len(again) == 1 else 'rows name images'} that an "
-            f"earlier row names, {other:,} with another label; first {ids[row]} ({table.row(row)}) as in "
-            f"{table.row(before)}; all are read"
+def image_names(table: Table, place: int) -> list[str]:
+    """Return the cells of the column of paths, or raise an `InputError` if one is empty."""
+    names: list[str] = table.cells(place).tolist()
+    if "" in names:
+        raise InputError(
+            f"{table.where(names.index(''))}: the cell of {table.names[place]!r} is empty; name an image or "
+            "remove the line"
         )
-    return ids, first
+    return names
+
+
+def ids_of_images(
+    table: Table, images: Sequence[str], id_column: str | None, path: Path, notes: list[str]
+) -> list[str]:
+    """Return a different id per row of a table of images: its path, or its cell in a column of ids.
+
+    Args:
+        table: the table.
+        images: the paths of its rows.
+        id_column: the column of the ids; None for the paths.
+        path: the file or folder that the user named.
+        notes: receives a line on ids that occur again.
+    """
+    if id_column is None:
+        return path_ids(images)[0]
+    cells = table.cells(table.names.index(check_column(id_column, table.names, str(path), "id"))).tolist()
+    if "" in cells:
+        raise InputError(f"{table.where(cells.index(''))}: the id is missing; give the image one")
+    ids, again = unique_names(cells)
+    if again:
+        notes.append(f"{len(again):,} ids occur again, first {ids[again[0]]} ({table.row(again[0])})")
+    return ids
 
 
 def _unlisted(base: Path, listed: Collection[str], table: Table) -> list[str]:

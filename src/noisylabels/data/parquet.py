@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import TypedDict
 
-from noisylabels.core.checks import InputError, did_you_mean
+from noisylabels.core.checks import InputError, Unlabeled, did_you_mean
 from noisylabels.core.columnar import arrow_cells, open_parquet, parquet_columns
 from noisylabels.core.json_text import parse_json
 from noisylabels.core.labels import read_labels
@@ -78,23 +78,33 @@ def is_hub(path: Path) -> bool:
         return False
     if train[0].parent != path and not any(True for _ in images_below(train[0].parent)):
         return True
-    with open_parquet(train[0]) as opened:
+    return holds_images(train[0])
+
+
+def holds_images(path: Path) -> bool:
+    """Return whether the first Parquet file of `path` has a column of images; False without such files."""
+    files = parquet_files(path)
+    if not files:
+        return False
+    with open_parquet(files[0]) as opened:
         return bool(image_columns(opened.schema_arrow))
 
 
-def plan(path: Path, options: Options) -> Plan:
+def plan(path: Path, options: Options, unlabeled: tuple[str, ...] = ()) -> Plan:
     """Plan to read the Parquet data set at `path`.
 
     Args:
         path: a file, or a folder of files named <split>-*.parquet.
         options: see `Options`.
+        unlabeled: the names of the classes of a set whose labels, if it has any, are not read; all examples
+            are of the first.
 
     Returns:
         The plan.
 
     Raises:
         InputError: the training part is missing; later, on reading: a file is damaged, a column is
-            missing, or a row has no image or no valid label.
+            missing, or a row has no valid label.
     """
     notes: list[str] = []
     parts = choose_parts(path, notes)
@@ -112,8 +122,9 @@ def plan(path: Path, options: Options) -> Plan:
             "bad_images": options.bad_images,
             "test_fraction": None if test else options.test_fraction,
             **options.columns,
+            **({"unlabeled": list(unlabeled)} if unlabeled else {}),
         },
-        read=lambda: _read(path, train_files, test_files, train, test, options),
+        read=lambda: _read(path, train_files, test_files, train, test, options, unlabeled),
         notes=tuple(notes),
     )
 
@@ -176,9 +187,10 @@ def _read(
     train: str,
     test: str | None,
     options: Options,
+    unlabeled: tuple[str, ...],
 ) -> ReadResult:
     notes: list[str] = []
-    layout = Layout.of(train_files[0], notes, options.label_column)
+    layout = Layout.of(train_files[0], notes, options.label_column, unlabeled)
     key = options.id_column
     if key is not None:
         check_column(key, layout.columns, str(train_files[0]), "id")
@@ -229,16 +241,24 @@ class Layout:
     """The image and label columns of a data set's files, and the class names."""
 
     image: str
-    label: str
+    label: str  # empty if all examples are of the first class
     class_names: tuple[str, ...]  # empty if the files name none
     columns: tuple[str, ...]
 
     @classmethod
-    def of(cls, file: Path, notes: list[str], label_column: str | None = None) -> Layout:
+    def of(
+        cls,
+        file: Path,
+        notes: list[str],
+        label_column: str | None = None,
+        unlabeled: tuple[str, ...] = (),
+    ) -> Layout:
         """Return the layout according to a file's schema; `notes` receives a line on ignored columns."""
         with open_parquet(file) as parquet:
             schema = parquet.schema_arrow
         image = choose_column(image_columns(schema), "image", str(file), schema.names, notes)
+        if unlabeled:
+            return cls(image, "", unlabeled, tuple(schema.names))
         named = class_label_names(schema)
         if label_column is None:
             label = choose_column(list(named), "label", str(file), schema.names, notes)
@@ -248,6 +268,8 @@ class Layout:
 
     def labels(self, file: Path) -> np.ndarray:
         """Return the labels of a file as they are stored, see `arrow_cells`."""
+        if not self.label:
+            return np.zeros(num_rows(file), dtype=np.int64)
         with open_parquet(file) as parquet:
             missing = [c for c in (self.image, self.label) if c not in parquet.schema_arrow.names]
             if missing:
@@ -315,9 +337,12 @@ class Images(Collection[Encoded]):
         value = images[at].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if content is None:
-            path = value.get("path") if isinstance(value, dict) else None
-            found = f"only the path {path!r}, no bytes" if path else "no image"
-            raise InputError(f"{file}, row {first + at}: there is {found} in the column {self.column!r}")
+            if isinstance(value, dict) and (path := value.get("path")):
+                raise InputError(
+                    f"{file}, row {first + at}: there is only the path {path!r}, no bytes in the column "
+                    f"{self.column!r}"
+                )
+            content = b""  # a missing image counts as a damaged one
         return bytes(content)
 
 
@@ -416,7 +441,7 @@ def choose_column(
         notes: receives a line if several columns match.
 
     Raises:
-        InputError: no column matches, or two have the same name.
+        InputError: no column matches (`Unlabeled` for labels), or two have the same name.
     """
     named = [columns[k] for k in role_columns(columns, role, "parquet")]
     if role == "image" or (
@@ -426,7 +451,7 @@ def choose_column(
     ranked = [*named, *(name for name in declared if name not in named)]
     if not ranked:
         names = role_names(role, "parquet")
-        raise InputError(
+        raise (Unlabeled if role == "label" else InputError)(
             f"{where} has no {role} column; it has {', '.join(columns)}, expected one called "
             f"{', '.join(names[:-1])} or {names[-1]}"
         )

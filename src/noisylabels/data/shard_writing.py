@@ -275,6 +275,8 @@ def _encoded(image: Any, where: str) -> tuple[str, bytes]:
     """Return the ending and the content of an image file."""
     from PIL import Image
 
+    if image is None:
+        return "jpg", b""  # as a damaged one
     if isinstance(image, Mapping):
         content = image.get("bytes")
         if content is None:

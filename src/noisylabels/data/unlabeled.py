@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ import numpy as np
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.delimited import SUFFIXES as TEXT
-from noisylabels.core.tables import find_column
+from noisylabels.core.tables import find_column, read_text_table
+from noisylabels.data import parquet
+from noisylabels.data.cache import load_cached
 from noisylabels.data.feature_rows import Rows, ids_of, sets_of
 from noisylabels.data.features import Examples
 from noisylabels.data.file_sources import PassedOver, names_below
 from noisylabels.data.image_files import image_files, load_image_files
+from noisylabels.data.image_table import ids_of_images, image_names
 from noisylabels.data.in_memory import is_texts
 from noisylabels.data.object_sets import whole_in_memory
-from noisylabels.data.reader import Options, check_no_column, name_of
+from noisylabels.data.reader import Options, check_no_column, check_no_text, name_of
 from noisylabels.data.sheets import Sheet, read_sheet
 
 CLASSES = ("all", "(none)")
@@ -42,7 +46,7 @@ def load_unlabeled(source: Any, options: Options) -> tuple[Examples, ...]:
 
     Args:
         source: a folder of images at any depth; a .csv, .tsv or .parquet with texts, or with paths of images;
-            or an object of `is_bare`.
+            Parquet files of images; or an object of `is_bare`.
         options: see `Options`; a column of labels is left out.
 
     Raises:
@@ -57,27 +61,38 @@ def _load(source: Any, options: Options) -> tuple[Examples, ...]:
     if is_bare(source):
         return (whole_in_memory(source, options, labels=np.zeros(len(source), int), class_names=CLASSES),)
     path = Path(source).expanduser()
+    if parquet.holds_images(path):
+        check_no_text(options, str(path))
+        return load_cached(parquet.plan(path, options, CLASSES), options.progress)
     if path.is_dir():
         check_no_column(options, f"the folder {path}")
         passed = PassedOver()
         names = sorted(names_below(path, passed))
         return _of_files([str(path / name) for name in names], names, options, passed.notes(), name_of(path))
-    sheet = read_sheet(path, keep_blank=True)
     notes: list[str] = []
-    place = find_column(sheet.names, "path", path, notes)
-    if path.suffix.lower() in TEXT and place is not None:
-        names = [str(cell) for cell in sheet[sheet.names[place]].tolist()]
-        return _of_files([str(path.parent / name) for name in names], names, options, notes, name_of(path))
-    return _of_rows(sheet, options, notes)
+    if path.suffix.lower() in TEXT:
+        table = read_text_table(path, columns="path")
+        if (place := find_column(table.names, "path", path, notes)) is not None:
+            check_no_text(options, str(path))
+            names = image_names(table, place)
+            ids = ids_of_images(table, names, options.id_column, path, notes)
+            files = [str(path.parent / name) for name in names]
+            return _of_files(files, ids, options, notes, name_of(path), table.row)
+    return _of_rows(read_sheet(path, keep_blank=True), options, notes)
 
 
 def _of_files(
-    files: list[str], ids: list[str], options: Options, notes: list[str], name: str
+    files: list[str],
+    ids: list[str],
+    options: Options,
+    notes: list[str],
+    name: str,
+    row: Callable[[int], str] = "row {}".format,
 ) -> tuple[Examples, ...]:
     if len(files) < 2:
         raise InputError(f"got {len(files)} images, expected 2 or more")
     labels = np.zeros(len(files), dtype=np.int64)
-    train, test = load_image_files([files], labels, CLASSES, options, ids, name)
+    train, test = load_image_files([files], labels, CLASSES, options, ids, name, row)
     return dataclasses.replace(train, notes=(*notes, *train.notes)), test
 
 
