@@ -221,10 +221,10 @@ class Expectation:
         name = called(self.measure)[0]
         second = self.second
         if isinstance(second, Best):  # each loss once, and not the one that is compared
-            others = {_name_in(results, loss): loss for loss in reversed(second.losses)}
+            rivals = {_name_in(results, loss): loss for loss in reversed(second.losses)}
             if isinstance(first, str):
-                others.pop(_name_in(results, first), None)
-            second = Best(tuple(reversed(others.values())), second.place, second.lowest)
+                rivals.pop(_name_in(results, first), None)
+            second = Best(tuple(reversed(rivals.values())), second.place, second.lowest)
         general = f"{name} of {first}"
         here, there = (_place(results, n) for n in (noise, other_noise))
         place = f" at {here}" if noise == other_noise else f" at {here} minus that at {there}"
