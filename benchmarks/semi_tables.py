@@ -32,9 +32,11 @@ TITLES = {
 }
 
 METHODS = (
-    *("standard", "mixup", "elr", "agreement", "coteaching", "coteaching_plus", "jocor", "early_stop"),
-    *("t_revision", "volminnet", "elr_plus", "ssr", "dividemix"),
+    *("standard", "mixup", "elr", "coteaching", "coteaching_plus", "jocor", "early_stop", "t_revision"),
+    *("volminnet", "elr_plus", "ssr", "dividemix"),
 )
+ALSO = ("agreement",)
+"""A method of the study of photographs alone."""
 DEFAULT = "-default"
 """Ends the names of studies of the default of `noisylabels train`."""
 
@@ -134,7 +136,7 @@ def methods(name: str, grid: Grid, default: Grid | None = None) -> Table:
 
 def _run(grid: Grid) -> Iterator[str]:
     """Yield the methods of a grid at their defaults, or as they were run where that was never."""
-    for method in METHODS:
+    for method in (*METHODS, *ALSO):
         others = sorted(name for name in grid.epochs if name.startswith(f"{method}("))
         yield from [method] if method in grid.epochs else others
 

@@ -56,6 +56,7 @@ def test_every_id_in_results_is_that_of_its_row():
         "semi-features": 180,
         "semi-features-default": 12,
         "semi-hybrids-digits": 108,
+        "semi-photographs": 18,
         "tenth": 192,
         "weights-digits": 520,
         "weights-fashion": 150,
