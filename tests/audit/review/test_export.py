@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import decimal
 import json
 import os
 import shlex
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -600,4 +602,46 @@ def test_each_row_with_the_same_id_has_its_own_label(audited, tmp_path, suffix):
     session.decide("event-1", session.audit.ids.index("a#2"), "chosen", 0)
     export(session, tmp_path / f"new{suffix}", "input")
     assert labels_of(tmp_path / f"new{suffix}") == {"a": "ant", "b": "bee", "a#2": "ant", "c": "ant"}
+    session.store.close()
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_that_are_not_read_are_copied(audited, tmp_path, save):
+    x, y = np.random.default_rng(0).normal(size=(24, 3)), np.arange(24) % 3
+    save(tmp_path / "set.npz", X=x, y=y, meta=np.array({"made": "by us"}, dtype=object))
+    with zipfile.ZipFile(tmp_path / "set.npz", "a") as archive:
+        archive.writestr("README.txt", "about")
+    session = reviewed(audited(tmp_path / "set.npz", paths=False))
+    done = export(session, tmp_path / "new.npz")
+    assert "arrays that are not read are copied as they are: meta, README.txt" in done.notes
+    names = {}
+    for name in ("set.npz", "new.npz"):
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            names[name] = set(archive.namelist())
+            assert archive.read("README.txt") == b"about"
+            assert b"by us" in archive.read("meta.npy")
+    assert names["new.npz"] == names["set.npz"]
+    assert len(np.load(tmp_path / "new.npz")["y"]) == 23
+    session.store.close()
+
+
+KEYS = {
+    "decimal": pa.array([decimal.Decimal(100 + row) for row in range(24)]),
+    "large decimal": pa.array([decimal.Decimal(10**18 + row) for row in range(24)], pa.decimal128(38, 0)),
+    "category": pa.array([f"p{row}" for row in range(24)]).dictionary_encode(),
+    "floats": pa.array([row + 0.0 for row in range(24)]),
+    "integers": pa.array([2**62 + row for row in range(24)]),
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_ids_of_any_type_in_parquet_are_found_again(audited, tmp_path, key):
+    x = np.random.default_rng(0).normal(size=24)
+    labels = pa.array(["u", "v", "w"] * 8)
+    pq.write_table(pa.table({"id": KEYS[key], "x": x, "label": labels}), tmp_path / "set.parquet")
+    session = reviewed(audited(tmp_path / "set.parquet", paths=False))
+    left_out = session.audit.ids[LEFT_OUT]
+    export(session, tmp_path / "new.parquet", "input")
+    ids = [name for part in load(tmp_path / "new.parquet") for name in part.ids]
+    assert sorted(ids) == sorted(set(session.audit.ids) - {left_out})
     session.store.close()

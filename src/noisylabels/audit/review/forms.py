@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisylabels.audit.review.current import Exported, Wanted, says, shown
-from noisylabels.core.columnar import CHECKED, open_parquet
+from noisylabels.core.checks import InputError
+from noisylabels.core.columnar import CHECKED, array_names, open_parquet, read_array
 from noisylabels.core.delimited import SUFFIXES as TABLES
 from noisylabels.core.delimited import CellWriter, csv_reader, delimiter_of
 from noisylabels.core.files import (
@@ -28,7 +29,7 @@ from noisylabels.core.files import (
     real_path,
 )
 from noisylabels.core.opening import open_file
-from noisylabels.core.tables import role_columns, texts
+from noisylabels.core.tables import role_columns
 
 if TYPE_CHECKING:
     from noisylabels.audit.review.session import Session
@@ -266,11 +267,9 @@ def _parquet_columns(file: Path, source: Source) -> tuple[str, str | None]:
 def _ids_of_files(files: Sequence[Path], key: str) -> dict[Path, list[str]]:
     """Return the ids of each file's rows, which are numbered where an earlier row has the same."""
     from noisylabels.data.names import unique_names
+    from noisylabels.data.parquet import ids_in
 
-    columns = []
-    for file in files:
-        with open_parquet(file) as parquet:
-            columns.append(texts(parquet.read(columns=[key]).column(0).to_numpy()))
+    columns = [ids_in(file, key) for file in files]
     names = iter(unique_names(name for column in columns for name in column)[0])
     return {file: [next(names) for _ in column] for file, column in zip(files, columns, strict=True)}
 
@@ -355,8 +354,14 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     done = Exported(target)
     wanted, root = Wanted(session, done), source.root
     chosen = choose_arrays(root)
-    with open_file(root) as file, np.load(file, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    arrays, unread = dict[str, np.ndarray](), list[str]()
+    for name in array_names(root):
+        try:
+            arrays[name] = read_array(root, name)
+        except InputError:  # such as an array of Python objects, which the audit did not read either
+            if name in chosen.used:
+                raise
+            unread.append(name)
     named = [str(name) for name in arrays[chosen.class_names]] if chosen.class_names else []
     counts = [len(arrays[part.labels]) for part in chosen.parts]
     alone = "row" if source.features else chosen.parts[0].name
@@ -384,10 +389,16 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     others = {name: arrays[name] for name in arrays if name not in chosen.used or name in chosen.ids}
     arrays |= _without_rows(others, kept_of, done)
     wanted.check(root)
-    with open_file(root) as opened, zipfile.ZipFile(opened) as archive_file:
-        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive_file.infolist())
-    with atomic_replace(target) as temporary, temporary.open("wb") as made:
-        (np.savez_compressed if packed else np.savez)(made, **arrays)
+    if unread:
+        done.notes.append(f"arrays that are not read are copied as they are: {', '.join(unread)}")
+    with open_file(root) as opened, zipfile.ZipFile(opened) as before, atomic_replace(target) as temporary:
+        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in before.infolist())
+        with temporary.open("wb") as made:
+            (np.savez_compressed if packed else np.savez)(made, **arrays)
+        with temporary.open("r+b") as made, zipfile.ZipFile(made, "a") as after:
+            for entry in before.infolist():
+                if entry.filename.removesuffix(".npy") in unread:
+                    after.writestr(entry, before.read(entry))
     return done
 
 
