@@ -329,3 +329,28 @@ def test_image_set_takes_arrays_in_the_usual_orders_of_axes():
     sets = [nl.image_set(images, labels, ("p", "q")) for images in (pixels, pixels.transpose(0, 3, 1, 2))]
     assert sets[0].digest == sets[1].digest
     assert nl.image_set(pixels[..., 0], labels, ("p", "q")).images.shape == (N, 1, 12, 12)
+
+
+@pytest.mark.parametrize("name", [2, np.int64(2), "2", ("A", "kind")])
+def test_columns_of_a_frame_may_be_numbers_or_tuples(name):
+    labels = np.arange(40) % 2
+    frame = pd.DataFrame(np.c_[np.random.default_rng(0).normal(size=(40, 2)), labels])
+    if isinstance(name, tuple):
+        frame.columns = pd.MultiIndex.from_tuples([("A", "x"), ("A", "y"), name])
+    train, test = nl.load(frame, label_column=name)
+    assert train.num_classes == 2
+    assert train.features.shape[1] == 2
+    assert len(train) + len(test) == 40
+    audit = nl.audit_labels(frame, label_column=name, probs=np.eye(2)[labels])
+    assert audit.given.tolist() == labels.tolist()
+    assert audit.summary["label_column"] == str(name)
+
+
+@pytest.mark.parametrize("option", ["label_column", "id_column", "text_column"])
+@pytest.mark.parametrize("value", [["x"], True, b"x", 7])
+def test_a_name_of_a_column_that_is_none_is_one_line(option, value):
+    frame = pd.DataFrame({"x": np.arange(12.0), "label": ["a", "b"] * 6})
+    message = r"no \w+ column '7'; known: x, label" if value == 7 else rf"^{option} is .*, expected the name"
+    for read in (nl.load, nl.audit_labels):
+        with pytest.raises(InputError, match=message):
+            read(frame, **{option: value})

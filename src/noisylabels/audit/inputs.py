@@ -109,11 +109,15 @@ def _subject(
 ) -> Subject:
     """Return the input of an audit whose features have their canonical name."""
     from noisylabels.core.labels import check_names
+    from noisylabels.data.reader import Options, column_name
     from noisylabels.noise.spec import NoiseSpec
 
     if class_names is not None:
         listed = isinstance(class_names, Iterable) and not isinstance(class_names, (str, Set))
         class_names = class_names if listed else check_names(class_names)
+    label_column = column_name(label_column, "label_column")
+    id_column = column_name(id_column, "id_column")
+    text_column = column_name(text_column, "text_column")
     asked: dict[str, Any] = {
         "data": None,
         "data_root": None,
@@ -157,7 +161,6 @@ def _subject(
     from noisylabels.core.probabilities import check_categories, match_columns
     from noisylabels.core.row_index import check_index
     from noisylabels.data.object_sets import whole_in_memory
-    from noisylabels.data.reader import Options
     from noisylabels.data.recognition import label_series, row_indexes
 
     options = Options(

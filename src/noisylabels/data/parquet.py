@@ -423,7 +423,7 @@ def _holds_images(field: Any, features: dict[str, dict[str, Any]]) -> bool:
 def check_column(name: str, columns: Sequence[str], where: str, role: str = "label") -> str:
     """Return the column that a user named for a role, or raise an `InputError` with the nearest name."""
     if name not in columns:
-        raise InputError(f"{where} has no {role} column {name!r}{did_you_mean(name, columns)}")
+        raise InputError(f"{where} has no {role} column {name!r}{did_you_mean(str(name), columns)}")
     return name
 
 

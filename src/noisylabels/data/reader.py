@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Number
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,10 @@ class Options:
     max_image_size: int | None = None
     text_column: str | None = None
 
+    def __post_init__(self) -> None:
+        for option in ("label_column", "id_column", "text_column"):
+            object.__setattr__(self, option, column_name(getattr(self, option), option))
+
     @property
     def size(self) -> Size:
         """The size that images are read at."""
@@ -57,6 +63,21 @@ class Options:
             "text_column": self.text_column,
         }
         return {field: column for field, column in named.items() if column is not None}
+
+
+def column_name(column: Any, option: str) -> str | None:
+    """Return the name of a column as sheets have it, or raise an `InputError`.
+
+    In frames of pandas the names may be numbers or tuples, which sheets write as text.
+
+    >>> column_name(2, "label_column"), column_name(None, "label_column")
+    ('2', None)
+    """
+    if column is None or isinstance(column, str):
+        return column
+    if isinstance(column, bool) or not isinstance(column, (Number, tuple)):
+        raise InputError(f"{option} is {column!r}, expected the name of a column")
+    return str(column)
 
 
 def check_no_column(options: Options, what: str) -> None:

@@ -193,7 +193,8 @@ def label_series(source: Any, label_column: str | None) -> list[Any]:
             names = column_names(part.X)
             named = [names[k] for k in role_columns(names, "label", "features")]
             wanted = label_column or next(iter(named), None)
-            labels = part.X[wanted] if wanted in names else None
+            keys = getattr(part.X, "column_names", None) or list(part.X.columns)  # perhaps numbers or tuples
+            labels = part.X[keys[names.index(wanted)]] if wanted in names else None
         found.append(labels)
     return found
 
