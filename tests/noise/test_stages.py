@@ -191,6 +191,18 @@ def test_names_in_a_file_that_are_numbers_of_other_classes(tmp_path: Path) -> No
     assert np.array_equal(in_order.nominal, T)
 
 
+@pytest.mark.parametrize(("names", "first"), [("10", 0), ("021", 1), ("01243", 3)])
+def test_the_class_whose_name_is_the_number_of_another_is_named(
+    tmp_path: Path, names: str, first: int
+) -> None:
+    K = len(names)
+    lines = [",".join(map(str, range(K))), *(",".join(map(str, row)) for row in np.eye(K).tolist())]
+    (tmp_path / "T.csv").write_text("\n".join(lines))
+    message = f"has '{names[first]}', which is the name of class {first} and the number of another"
+    with pytest.raises(InputError, match=message):
+        corrupt(np.arange(K), f"matrix:{tmp_path / 'T.csv'}", class_names=list(names))
+
+
 def test_integers_in_a_file_that_are_names_of_other_classes(tmp_path: Path) -> None:
     np.save(tmp_path / "given.npy", np.array([1, 2, 1, 2]))
     spec = f"labels:{tmp_path / 'given.npy'}"

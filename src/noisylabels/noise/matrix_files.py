@@ -106,8 +106,9 @@ def _order(path: Path, names: Sequence[str] | None, class_names: Sequence[str]) 
         if set(names) != set(class_names):
             return by_number
         if by_number != [names.index(name) for name in class_names]:  # folders named 0, 1, 10, 11, 2, ...
+            k = next(k for k, name in enumerate(class_names) if name != numbers[k])
             raise InputError(
-                f"{path} has {class_names[2]!r}, which is the name of class 2 and the number of another; "
+                f"{path} has {class_names[k]!r}, which is the name of class {k} and the number of another; "
                 "save the matrix without names, in the order of the class numbers"
             )
     for name in names:
