@@ -147,6 +147,14 @@ def trained(result) -> np.ndarray:
 # --- configuration and identity -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("train", [([0, 1], [0, 1]), [0, 1], "digits", None])
+def test_noise_for_what_is_no_set_is_one_line(train):
+    import noisylabels as nl
+
+    with pytest.raises(InputError, match=r"^train is a .*, expected a training set \(train, test = nl.load"):
+        nl.corrupt_set(train, "symmetric:0.2")
+
+
 def test_the_id_says_what_is_run_not_where_or_how():
     config = load_config(None, **FAST)
     same = {

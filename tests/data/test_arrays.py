@@ -82,9 +82,12 @@ def test_one_set_gives_a_part_away(tmp_path, monkeypatch):
         assert part.labels.tolist() == labels(N)[rows].tolist()
 
 
-def test_cifar_10_c_has_one_file_of_labels(tmp_path):
+@pytest.mark.parametrize("suffix", [".npy", ".NPY"])
+def test_cifar_10_c_has_one_file_of_labels(tmp_path, suffix):
     np.save(tmp_path / "fog.npy", TRAIN)
     np.save(tmp_path / "labels.npy", labels(N))
+    for name in ("fog", "labels"):
+        (tmp_path / f"{name}.npy").rename(tmp_path / f"{name}{suffix}")
     assert sum(map(len, load(tmp_path))) == N  # only one array beside the labels
     np.save(tmp_path / "snow.npy", TRAIN[::-1])
     with pytest.raises(InputError, match=r"holds fog.npy, snow.npy beside labels.npy; name one of them"):
@@ -150,7 +153,8 @@ def test_the_channels_are_found(shape, expected):
             np.full((4, 8, 8), -0.5, np.float32),
             r"x of .*a.npz holds float32 values from -0.5 to -0.5, expected 0 to 1 or 0 to 255",
         ),
-        (np.full((4, 8, 8), np.nan), r"holds float64 values from nan to nan"),
+        (np.full((4, 8, 8), np.nan), r"a.npz has 256 of 256 values that are NaN, expected numbers; replace"),
+        (np.where(np.eye(8) > 0, np.nan, np.ones((4, 8, 8))), r"has 32 of 256 values that are NaN"),
         (np.full((4, 8, 8), 256.0), r"from 256 to 256, expected 0 to 1 or 0 to 255"),
         (np.full((4, 8, 8), 65536), r"from 65536 to 65536, expected 0 to 255 or 0 to 65535"),
         (np.zeros((4, 8, 8), "M8[s]"), r"images are datetime64\[s\], expected numbers"),

@@ -26,6 +26,8 @@ def test_every_row_says_what_a_user_needs():
         ("cifar-10", "did you mean 'cifar10'"),
         ("nowhere/photos", "'nowhere/photos' is neither a file or folder"),
         ("", "'' is neither a file or folder"),
+        ("long" * 100, "longlong' is neither a file or folder"),
+        ("a/" * 3000, "a/a/' is neither a file or folder"),
     ],
 )
 def test_an_unknown_source_is_explained(source, message, tmp_path, monkeypatch):

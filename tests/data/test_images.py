@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from noisylabels.core.checks import InputError
 from noisylabels.data import images as module
-from noisylabels.data.features import joined
+from noisylabels.data.features import feature_set, joined
 from noisylabels.data.images import ImageSet, image_set, like, replaced, subset
 
 NAMES = ("cat", "dog")
@@ -170,3 +170,12 @@ def test_a_large_set_takes_disk_in_place_of_memory(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "_IN_MEMORY_BYTES", 1)
     assert torch.equal(subset(whole, [5, 0]).images, pixels[[5, 0]])
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "labels", [["cat", "dog"] * 2, np.array(["cat", "dog"] * 2), None, [[0], [1, 0], 1, 0], [0, None, 1, 1]]
+)
+def test_labels_that_are_no_class_numbers_are_one_line(labels):
+    for make in (lambda: image_set(some(), labels, NAMES), lambda: feature_set(np.eye(4), labels, NAMES)):
+        with pytest.raises(InputError, match=r"^labels are .*, expected a torch.int64 tensor of class numb"):
+            make()

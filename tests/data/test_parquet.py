@@ -327,3 +327,11 @@ def test_shards_numbered_without_padding_have_no_sure_order(kind, width, sure, p
     found = nl.audit_labels(root, probs=tmp_path / "probs.csv", id_column="id")
     assert len(found) == 48
     assert not found.flagged.any()
+
+
+@pytest.mark.parametrize("place", ["TRAIN.PARQUET", "train.Parquet", "data/train.PARQUET", "one/x.PARQUET"])
+def test_the_case_of_the_suffix_does_not_matter(place, some, tmp_path):
+    path = write(tmp_path / place, some(0, 6), [0, 1] * 3)
+    for source in (path, tmp_path):
+        train, test = load(source)
+        assert len(train) + len(test) == 6

@@ -41,9 +41,11 @@ def find(path: Path) -> Path | None:
         return path if path.suffix.lower() in (".npz", ".npy") else None
     if not path.is_dir():
         return None
-    files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".npy") and file.is_file())
-    if any(file.suffix == ".npy" for file in files):
-        return path if pairs([file.stem for file in files]) or path / "labels.npy" in files else None
+    kinds = (".npz", ".npy")
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in kinds and file.is_file())
+    if any(file.suffix.lower() == ".npy" for file in files):
+        stems = [file.stem for file in files]
+        return path if pairs(stems) or "labels" in stems else None
     return files[0] if len(files) == 1 else None
 
 
@@ -127,7 +129,7 @@ def choose_arrays(path: Path) -> Chosen:
     """
     names, files = _names(path)
     found = pairs(names)
-    if path.suffix == ".npy" and not any(path.stem == part.images for part in found.values()):
+    if path.suffix.lower() == ".npy" and not any(path.stem == part.images for part in found.values()):
         found = _beside(path, names)
     elif not found and path.is_dir():
         found = _single(path, names)
@@ -240,7 +242,7 @@ def _names(path: Path) -> tuple[list[str], dict[str, Path]]:
     if path.suffix.lower() == ".npz":
         return columnar.array_names(path), {}
     folder = path if path.is_dir() else path.parent
-    files = {file.stem: file for file in sorted(folder.glob("*.npy"))}
+    files = {file.stem: file for file in sorted(folder.glob("*.[nN][pP][yY]"))}
     return list(files), files
 
 

@@ -18,7 +18,7 @@ from noisylabels.core.labels import some
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
-from noisylabels.data.images import ImageSet, check_set_labels, image_set, room_for, subset
+from noisylabels.data.images import ImageSet, check_set_labels, class_numbers, image_set, room_for, subset
 from noisylabels.data.pixel_source import Pixels, in_memory
 from noisylabels.data.precision import lossy_columns
 
@@ -179,7 +179,7 @@ def feature_set(
         ]
     made = FeatureSet(
         features=rows,
-        labels=torch.as_tensor(labels),
+        labels=class_numbers(labels),
         class_names=tuple(class_names),
         ids=[str(i) for i in range(len(rows))] if ids is None else ids,
         name=name,
@@ -383,7 +383,7 @@ def with_labels(
     >>> with_labels(pair, np.array([1, 1])).labels.tolist()
     [1, 1]
     """
-    names, given = class_names or examples.class_names, torch.as_tensor(labels)
+    names, given = class_names or examples.class_names, class_numbers(labels)
     if isinstance(examples, FeatureSet):
         images = None if examples.images is None else with_labels(examples.images, labels, names)
         assert images is None or isinstance(images, ImageSet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,7 @@ def is_table(path: Path) -> bool:
 
 def is_there(path: Path) -> bool:
     """Return whether a path is a file, a folder, a pattern of shards, or any URL."""
-    return local_path(path).exists() or shard_files.is_pattern(path) or url_of(path) is not None
+    return os.path.exists(local_path(path)) or shard_files.is_pattern(path) or url_of(path) is not None
 
 
 def plan_path(path: Path, options: Options) -> AnyPlan:

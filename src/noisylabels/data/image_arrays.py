@@ -59,7 +59,13 @@ def range_of(images: np.ndarray, where: str) -> Peaks:
     most = _REAL if images.dtype.kind == "f" else _DEEP
     for piece in _pieces(images):
         low, high = piece.min(), piece.max()
-        if not (low >= 0 and high <= most):  # NaN fails too
+        if images.dtype.kind == "f" and np.isnan(low):
+            count = sum(int(np.isnan(each).sum()) for each in _pieces(images))
+            raise InputError(
+                f"{where} has {count:,} of {images.size:,} values that are NaN, expected numbers; replace "
+                "them, or leave out the images"
+            )
+        if not (low >= 0 and high <= most):
             expected = "0 to 1 or 0 to 255" if most == _REAL else "0 to 255 or 0 to 65535"
             raise InputError(
                 f"{where} holds {images.dtype} values from {low:g} to {high:g}, expected {expected}; scale "

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,7 +150,7 @@ def image_set(
         notes = (*notes, *scaled)
     made = ImageSet(
         images=images,
-        labels=torch.as_tensor(labels),
+        labels=class_numbers(labels),
         class_names=tuple(class_names),
         ids=[str(i) for i in range(len(images))] if ids is None else ids,
         name=name,
@@ -158,6 +159,22 @@ def image_set(
         positions=positions,
     )  # checked before hashing: the digest of an invalid array has no use
     return dataclasses.replace(made, digest=content_digest(images, made.labels, made.class_names))
+
+
+def class_numbers(labels: Any) -> torch.Tensor:
+    """Return class numbers as a tensor, or raise an `InputError` for text and other objects.
+
+    >>> class_numbers([0, 1])
+    tensor([0, 1])
+    """
+    try:
+        return torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        kind = getattr(labels, "dtype", type(labels).__name__)
+        raise InputError(
+            f"labels are {kind} without a class number for each example, expected a torch.int64 tensor of "
+            "class numbers; nl.load((X, labels)) reads names of classes too"
+        ) from None
 
 
 def room_for(shape: Sequence[int]) -> torch.Tensor:

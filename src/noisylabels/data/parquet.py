@@ -39,6 +39,7 @@ from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
 
 LAYOUT = "*.parquet or <split>-*.parquet, also in data/ or in the only folder with such files"
 
+_FILES = "*." + "".join(f"[{letter}{letter.upper()}]" for letter in "parquet")  # of either case
 _ROWS = 256  # rows of image bytes in memory at a time
 _SHARD = re.compile(r"[-_.]?\d+-of-\d+.*$")  # the rest after the split in "train-00000-of-00002-0a1b"
 
@@ -49,18 +50,18 @@ def parquet_files(path: Path) -> list[Path]:
     The hub stores a data set with a single configuration in such a folder, for example plain_text/.
     """
     if path.is_file():
-        return [path] if path.suffix == ".parquet" else []
+        return [path] if path.suffix.lower() == ".parquet" else []
     if not path.is_dir():
         return []
     for folder in (path, path / "data"):
-        if found := sorted(folder.glob("*.parquet")):
+        if found := sorted(folder.glob(_FILES)):
             return found
-    folders = sorted({file.parent for file in path.glob("*/*.parquet")})
+    folders = sorted({file.parent for file in path.glob(f"*/{_FILES}")})
     folders = [folder for folder in folders if not is_own(str(folder))]
     if len(folders) > 1:
         names = ", ".join(folder.name for folder in folders)
         raise InputError(f"{path} holds several data sets ({names}); name the folder of one of them")
-    return sorted(folders[0].glob("*.parquet")) if folders else []
+    return sorted(folders[0].glob(_FILES)) if folders else []
 
 
 def find(path: Path) -> Path | None:

@@ -132,11 +132,16 @@ def corrupt_set(
     >>> len(train), labels
     (588, NoisyLabels('longtail:0.1 | instance:0.3', seed=1: 175 of 588 labels noisy (29.76 %), 10 classes))
     """
-    from noisylabels.data.features import subset_of
+    from noisylabels.data.features import FeatureSet, subset_of
     from noisylabels.data.images import ImageSet, replaced
     from noisylabels.noise.corruption import corrupt
     from noisylabels.noise.spec import NoiseSpec
 
+    if not isinstance(train, (ImageSet, FeatureSet)):
+        raise InputError(
+            f"train is a {type(train).__name__}, expected a training set (train, test = nl.load(...)); "
+            "nl.corrupt takes labels alone"
+        )
     spec = NoiseSpec.parse(noise) if isinstance(noise, str) else noise
     foreign = None
     if isinstance(spec, NoiseSpec) and spec.foreign:
