@@ -14,6 +14,7 @@ import pytest
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import file_digest
+from noisylabels.core.positions import own
 from noisylabels.noise import corrupt
 from noisylabels.noise.label_files import LabelFile, read_labels
 
@@ -432,3 +433,20 @@ def test_classes_that_differ_in_spaces_stay_apart(tmp_path: Path, suffix: str) -
     assert read(path, class_names=("cat", "cat ", "dog ")).given.tolist() == [1, 0, 2, 0]
     with pytest.raises(InputError, match="has the label 'cat'"):  # either of two
         read(path, class_names=(" cat", "cat ", "dog"))
+
+
+@pytest.mark.parametrize("classes", [("y", "n"), ("true", "false"), ("clean", "dirty"), ("True", "False")])
+def test_a_first_label_called_as_a_role_is_no_heading(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    cells = [classes[k] for k in (0, 1, 0, 1)]
+    options = {"num_classes": 2, "class_names": classes, "positions": own(4)}
+    path = write(tmp_path, "\n".join(cells))
+    assert read_labels(path, ids=IDS, **options).given.tolist() == [0, 1, 0, 1]
+    assert read_labels(path, **options).given.tolist() == [0, 1, 0, 1]
+    if classes[0] == "y":  # the others name no column of labels
+        headed = write(tmp_path, "\n".join([classes[0], *cells]))
+        assert read_labels(headed, ids=IDS, **options).given.tolist() == [0, 1, 0, 1]
+    pairs = write(tmp_path, "".join(f"{name},{cell}\n" for name, cell in zip(IDS, cells, strict=True)))
+    assert read_labels(pairs, ids=IDS, **options).given.tolist() == [0, 1, 0, 1]
+    y = np.array([0, 1, 0, 1])
+    noisy = corrupt(y, f"labels:{write(tmp_path, chr(10).join(cells))}", class_names=classes)
+    assert (noisy.given == y).all()

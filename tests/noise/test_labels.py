@@ -215,3 +215,10 @@ def test_a_file_cut_short_or_with_a_wrong_byte_anywhere(tmp_path: Path) -> None:
                 messages.add(str(error))
     assert refused > len(whole) // 7
     assert not any("\n" in message for message in messages)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.npy", "labels"])
+def test_labels_are_saved_as_parquet_alone(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"file of labels .* ends in .*, expected \.parquet"):
+        some().save(tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -109,6 +109,8 @@ def read_labels(
     try:
         digest = file_digest(path, most_bytes=TEXT_BYTES)
         table, index, saved = open_labels(path)
+        if names is not None and _begins_with_a_label(table, names, ids, positions):
+            table, index, saved = open_labels(path, headless=True)
         notes: list[str] = []
         label, true, key = _choose(table, ids is not None, notes, id_column)
         if ids is not None and table.headed and key is None and index is None and not saved:
@@ -161,6 +163,25 @@ def rows_in_order(source: Path | str, count: int, positions: Positions) -> np.nd
 
 
 # Columns ------------------------------------------------------------------------------------------
+
+
+def _begins_with_a_label(
+    table: Table, names: Collection[str], ids: Sequence[str] | None, positions: Positions | None
+) -> bool:
+    """Return whether what looks like the heading of a text table is an example of a class such as "true".
+
+    The heading is an example if its other cell is an id, or if the labels are one too few without it.
+    """
+    heading = [name.strip() for name in table.names]
+    classes = {name.strip().lower() for name in names}
+    if table.written is None or not table.headed or heading[-1].lower() not in classes:
+        return False
+    if len(heading) == 2:
+        return ids is not None and heading[0] in ids
+    if len(heading) > 1 or positions is None:
+        return False
+    count = len(table.cells(0))
+    return positions.among(count) is None and positions.among(count + 1) is not None
 
 
 def _choose(

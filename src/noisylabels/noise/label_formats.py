@@ -25,8 +25,12 @@ _KNOWN = {name for role in ("given", "label", "true", "id") for name in ROLES[ro
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
-def open_labels(path: Path) -> tuple[Table, np.ndarray | None, bool]:
+def open_labels(path: Path, headless: bool = False) -> tuple[Table, np.ndarray | None, bool]:
     """Open a file of labels by its suffix, one of `SUFFIXES`.
+
+    Args:
+        path: the file.
+        headless: whether a CSV or TSV file is known to have no header.
 
     Returns:
         The table; the positions (N,) of its rows in the set, if `NoisyLabels.save` wrote part of a set; and
@@ -37,11 +41,9 @@ def open_labels(path: Path) -> tuple[Table, np.ndarray | None, bool]:
     """
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        return (
-            _without_row_numbers(read_text_table(path, is_heading=_is_heading, keep_blank=True)),
-            None,
-            False,
-        )
+        is_heading = (lambda rows: False) if headless else _is_heading
+        table = read_text_table(path, is_heading=is_heading, keep_blank=True)
+        return _without_row_numbers(table), None, False
     if suffix == ".txt":
         lines = re.split("\r\n?|\n", read_text(path).rstrip())
         return _only(path, lines, lambda i: f"line {i + 1}"), None, False

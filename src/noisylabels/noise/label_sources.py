@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.positions import own
 from noisylabels.noise import human
 from noisylabels.noise.checks import check_labels
 from noisylabels.noise.label_files import read_labels, rows_in_order
@@ -28,7 +29,7 @@ def labels_from(path: str, word: str, context: NoiseContext) -> LoadedLabels:
         class_names=context.class_names,
         ids=None if context.ids is None else list(context.ids),
         others=context.others,
-        positions=context.positions,
+        positions=own(len(context.labels)) if context.positions is None else context.positions,
         id_column=context.id_column,
     )
     context.notes.extend(f"{path}: {note}" for note in file.notes)

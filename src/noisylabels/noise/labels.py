@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.files import check_target
 from noisylabels.core.labels import as_cells, read_labels, some
 from noisylabels.core.rng import derive_seed
 from noisylabels.core.written_names import plain_name
@@ -221,13 +222,14 @@ class NoisyLabels:
         written as class numbers, and the record has the values of the classes if labels are other values.
 
         Args:
-            path: the file.
+            path: the file, a .parquet.
             ids: N names of the examples, for a column id; a reader then needs no order.
             rows: int64, (N,), the rows of the examples in the file that they come from, for a column row.
 
         Raises:
-            InputError: more or fewer ids or rows than labels.
+            InputError: more or fewer ids or rows than labels, or another suffix.
         """
+        check_target(Path(path), (".parquet",), "file of labels")
         for name, values in (("ids", ids), ("rows", rows)):
             if values is not None and len(values) != len(self):
                 raise InputError(
