@@ -354,7 +354,7 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     done = Exported(target)
     wanted, root = Wanted(session, done), source.root
     chosen = choose_arrays(root)
-    arrays, unread = dict[str, np.ndarray](), list[str]()
+    arrays, unread = dict[str, Any](), list[str]()
     for name in array_names(root):
         try:
             arrays[name] = read_array(root, name)
@@ -395,7 +395,7 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in before.infolist())
         with temporary.open("wb") as made:
             (np.savez_compressed if packed else np.savez)(made, **arrays)
-        with temporary.open("r+b") as made, zipfile.ZipFile(made, "a") as after:
+        with temporary.open("r+b") as again, zipfile.ZipFile(again, "a") as after:
             for entry in before.infolist():
                 if entry.filename.removesuffix(".npy") in unread:
                     after.writestr(entry, before.read(entry))
