@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisylabels.core.checks import InputError
-from noisylabels.core.written_names import plain_name
 from noisylabels.data.corrections import class_finder
 
 if TYPE_CHECKING:
@@ -119,8 +118,3 @@ def says(cell: str, label: str, classes: Collection[str]) -> bool:
     with contextlib.suppress(ValueError):
         return cell not in classes and float(cell) == float(label)
     return False
-
-
-def shown(name: str) -> str:
-    r"""Return a file's name as the audit stores it: bytes that are not UTF-8 are written as \xff."""
-    return plain_name(name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisylabels.audit.review.current import Exported, Wanted, says, shown
+from noisylabels.audit.review.current import Exported, Wanted, says
 from noisylabels.core.checks import InputError
 from noisylabels.core.columnar import CHECKED, array_names, open_parquet, read_array
 from noisylabels.core.delimited import SUFFIXES as TABLES
@@ -30,6 +30,7 @@ from noisylabels.core.files import (
 )
 from noisylabels.core.opening import open_file
 from noisylabels.core.tables import role_columns
+from noisylabels.core.written_names import plain_name
 
 if TYPE_CHECKING:
     from noisylabels.audit.review.session import Session
@@ -116,7 +117,7 @@ def _ids_of_lines(source: Source, lines: list[str], delimiter: str) -> list[str]
         return [f"row:{number}" for number in range(len(rows) - 1)]
     plain = source.features or source.id_column is not None
     names, _ = (unique_names if plain else path_ids)(cells[key] for cells in rows[1:])
-    return [shown(name) for name in names]
+    return [plain_name(name) for name in names]
 
 
 def _columns(heading: list[str], source: Source) -> tuple[int | None, int]:
@@ -145,16 +146,16 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
     parts, _ = parts_of(root)
     depth = 0 if parts == [root] else 1  # of the class in cat/1.jpg and in train/cat/1.jpg
     folders = {(part / name).relative_to(root).as_posix() for part in parts for name in folders_in(part)}
-    classes = {shown(name): name for part in parts for name in folders_in(part)}
+    classes = {plain_name(name): name for part in parts for name in folders_in(part)}
     names = list(names_below(root))
     for name in names:
-        found.find(shown(name))
+        found.find(plain_name(name))
     found.check(root)
     moves: dict[str, str] = {}
     moving: list[tuple[str, str]] = []
     for name in names:
         above = name.split("/")[:-1]
-        label = found.labels.get(shown(name), "") if len(above) > depth else ""
+        label = found.labels.get(plain_name(name), "") if len(above) > depth else ""
         if label == "" or (label is not None and classes.get(label, label) == above[depth]):
             moves[name] = name  # the label stays, or the audit did not include the image
         elif label is not None:
@@ -171,7 +172,9 @@ def _write_folder(session: Session, source: Source, target: Path) -> Exported:
         )
     others = [name for name in _other_files(root, names) if name not in taken]
     if others:
-        done.notes.append(f"{len(others):,} other files are copied as they are, first {shown(others[0])}")
+        done.notes.append(
+            f"{len(others):,} other files are copied as they are, first {plain_name(others[0])}"
+        )
     moves |= {name: name for name in others}
     with atomic_folder(target) as made:
         for folder in sorted(folders):  # an empty folder is a class too
@@ -365,7 +368,7 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     named = [str(name) for name in arrays[chosen.class_names]] if chosen.class_names else []
     counts = [len(arrays[part.labels]) for part in chosen.parts]
     alone = "row" if source.features else chosen.parts[0].name
-    ids = iter(shown(name) for name in ids_of(chosen, root, counts, alone, []))
+    ids = iter(plain_name(name) for name in ids_of(chosen, root, counts, alone, []))
     kept_of = dict[str, np.ndarray]()  # part -> the rows that stay
     for part in chosen.parts:
         found = arrays[part.labels]
