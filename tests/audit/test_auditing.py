@@ -396,6 +396,13 @@ def test_class_names_are_part_of_the_identity() -> None:
         audit_labels(labels=["ape", "cow"], probs=probs, out="found")
 
 
+def test_of_many_settings_that_differ_the_first_is_named(tmp_path: Path) -> None:
+    stored = {f"setting{k}": k for k in range(50)}
+    (tmp_path / "settings.json").write_text(json.dumps(stored))
+    with pytest.raises(InputError, match="its setting49 is 49, this one's -49; choose"):
+        finished(tmp_path, {name: -stored[name] for name in reversed(stored)})
+
+
 def test_a_setting_that_was_left_out_reads_the_default(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text('{"seed": 0}')
     with pytest.raises(InputError, match="audit: its epochs is the default, this one's 5; choose another"):

@@ -265,10 +265,11 @@ class ByLastDigit(ClassifierMixin, BaseEstimator):
 def rows_with(form: str, last: np.ndarray) -> Any:
     """Return 60 rows whose last column is even or odd, in a form of which the features lose that."""
     plain = np.random.default_rng(1).normal(size=60)
-    if form == "float64":  # the odd number is no float32
-        return np.stack([plain, 1e9 + last], axis=1)
+    far = 1e9 + 1e6 * np.arange(60)  # float32 has each of them, but not the odd number after it
+    if form == "float64":
+        return np.stack([plain, far + last], axis=1)
     if form == "sparse":
-        return csr_matrix(np.stack([plain, 1e9 + last], axis=1))
+        return csr_matrix(np.stack([plain, far + last], axis=1))
     dates = [f"2024-{1 + i % 12:02d}-{10 + k}" for i, k in enumerate(last.tolist())]
     frame = pandas.DataFrame({"x": plain, "when": dates})
     return polars.from_pandas(frame) if form == "polars" else frame

@@ -32,7 +32,7 @@ def finished(folder: Path, identity: dict[str, Any]) -> Audit | None:
             raise InputError(f"{folder} is not empty and holds no audit; choose another --out")
         return None
     stored = read_checked(folder / SETTINGS, dict[str, Any], f"restore it, or {to_remove(folder)}")
-    for name in identity.keys() | stored.keys():
+    for name in {**identity, **stored}:
         was, wanted = stored.get(name), json.loads(json.dumps(identity.get(name)))
         if was != wanted:
             raise InputError(

@@ -188,8 +188,10 @@ def _checked(table: Any, columns: Mapping[str, Column], path: Path, remedy: str)
     import pyarrow.compute as pc
 
     table.validate(full=True)
-    for name in columns.keys() & set(table.column_names):
-        cells, column = table[name], columns[name]
+    for name, column in columns.items():
+        if name not in table.column_names:
+            continue
+        cells = table[name]
         if cells.null_count and not column.nullable:
             raise InputError(f"{path}: the column {name!r} lacks {cells.null_count} cells; {remedy}")
         if column.kind == "numbers" and not pc.all(pc.is_finite(cells)).as_py():

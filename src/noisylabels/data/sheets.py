@@ -250,7 +250,7 @@ def joined(first: Sheet, second: Sheet) -> Sheet:
         lambda row: first.where(row) if row < n else second.where(row - n),
         unfit,
         {**second.classes, **first.classes},
-        {name: as_objects(first.as_read(name), second.as_read(name)) for name in {*first.raw, *second.raw}},
+        {name: as_objects(first.as_read(name), second.as_read(name)) for name in {**first.raw, **second.raw}},
         unfit_cells=lambda name: stacked(texts(first.column(name)), texts(second.column(name))),
     )
 

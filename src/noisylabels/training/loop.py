@@ -519,8 +519,9 @@ def _check_columns(row: dict[str, Any], before: dict[str, Any], source: object) 
             raise InputError(
                 f"{who} changes the column {name!r} of the history; use another name for its own column"
             )
-    for name in row.keys() - before.keys():
-        value = row[name]
+    for name, value in row.items():
+        if name in before:
+            continue
         number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if value is not None and not (number and math.isfinite(value)):
             raise InputError(
