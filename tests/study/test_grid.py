@@ -112,6 +112,9 @@ def test_the_shipped_studies():
     assert human[0].config.noise == "human:h.pt@aggre"
     with pytest.raises(InputError, match="the study human needs a label file; give --labels FILE"):
         load_study("human").cells()
+    for noise in ("human:h.pt@worse", "human:{labels}@worse", ["*:h.pt@worse"]):
+        chosen = load_study("human").cells(only={"noise": noise}, labels="h.pt")
+        assert {cell.config.noise for cell in chosen} == {"human:h.pt@worse"}
 
 
 def test_the_studies_of_a_document():

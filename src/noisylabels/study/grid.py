@@ -127,14 +127,19 @@ class Study:
 
         Args:
             flags: settings that take precedence over those of the study: data, device, epochs, ...
-            only: axis -> value, pattern or list of these; selects the cells that match all.
+            only: axis -> value, pattern or list of these; selects the cells that match all. A value with
+                ``{labels}`` may be written with the file's name too.
             labels: file that replaces ``{labels}`` in the values of axes.
 
         Raises:
             InputError: an invalid value of a setting, more than 100,000 cells, no cells, two cells that
                 are the same run, or an axis given as a flag.
         """
-        return list(self._cells(dict(flags or {}), dict(only or {}), labels))
+        named = {
+            axis: [_unfilled(each, labels) for each in (one if isinstance(one, list | tuple) else [one])]
+            for axis, one in (only or {}).items()
+        }
+        return list(self._cells(dict(flags or {}), named, labels))
 
     def _cells(self, flags: dict[str, Any], only: dict[str, Any], labels: str | None) -> Iterator[Cell]:
         for axis in flags:
@@ -145,7 +150,7 @@ class Study:
                 raise InputError(
                     f"{axis!r} is not an axis of the study {self.name}{did_you_mean(axis, self.axes)}"
                 )
-            for pattern in only[axis] if isinstance(only[axis], list | tuple) else [only[axis]]:
+            for pattern in only[axis]:
                 if not any(self._fits({axis: value}, {axis: pattern}) for value in self.axes[axis]):
                     hint = did_you_mean(str(pattern), map(str, self.axes[axis]))
                     raise InputError(f"no {axis} of the study {self.name} is {str(pattern)!r}{hint}")
@@ -198,6 +203,11 @@ class Study:
             raise InputError(f"the study {self.name} needs a label file; give --labels FILE")
         fill = {name: str(value).replace("{labels}", labels or "") for name, value in at.items()}
         return {name: fill[name] if isinstance(value, str) else value for name, value in at.items()}
+
+
+def _unfilled(pattern: Any, labels: str | None) -> Any:
+    """Return a pattern with the file of labels written as the study writes it, ``{labels}``."""
+    return pattern.replace(labels, "{labels}") if labels and isinstance(pattern, str) else pattern
 
 
 def _word(axis: str, value: Any) -> str:
