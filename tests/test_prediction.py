@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -142,6 +144,15 @@ def test_no_run_at_all(tmp_path):
             InputError, match=r"is not the folder of a run.*train one with `noisylabels train"
         ):
             load_model(path)
+
+
+def test_a_file_that_cannot_be_read_now_is_not_called_damaged(copied, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr("noisylabels.training.weights_file.check_regular", fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        load_model(copied)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import atomic_replace
 from noisylabels.core.json_text import parse_json
-from noisylabels.core.opening import check_regular
+from noisylabels.core.opening import check_regular, may_pass
 from noisylabels.core.schema import Limits, Positive, Size, checked
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ def read_model(path: Path) -> SavedModel:
 
     Raises:
         InputError: the file is damaged or no model file.
+        OSError: it cannot be read for another reason, such as a network drive that is away.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -172,7 +173,9 @@ def read_model(path: Path) -> SavedModel:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {})[_HEADER]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-    except (SafetensorError, OSError, KeyError, ValueError):
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and may_pass(error):
+            raise
         raise damaged(path) from None
     found = parse_json(text, path, _AGAIN)
     header = checked(found, About, path, _AGAIN)
