@@ -99,7 +99,7 @@ def test_one_color_image_makes_the_set_color(pixels, encode):
 
 def test_several_sizes_are_brought_to_one(pixels, encode):
     images = [encode(pixels(1, 10, 20)), encode(pixels(2, 30, 40)), encode(pixels(3, 5, 5))]
-    shape, (note,), _ = survey(images)
+    shape, (note,), *_ = survey(images)
     assert shape == (3, 64, 64)
     assert note.startswith("images of 3 sizes from 5x5 to 40x30 resized: shorter side to 64 pixels")
     assert "image_size" in note

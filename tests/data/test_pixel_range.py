@@ -1,16 +1,28 @@
 """Pixels of more than 8 bits keep their values, whatever holds them: files, arrays or data sets in memory."""
 
+import io
+import tarfile
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from noisylabels import NoisyLabelClassifier
 from noisylabels.core.checks import InputError
 from noisylabels.data import cache
 from noisylabels.data.catalog import load
+from noisylabels.data.decode import read_images
+from noisylabels.data.features import joined, with_labels
 from noisylabels.data.image_decoding import read_pixels
-from noisylabels.data.images import image_set
-from noisylabels.data.pixel_range import DEPTHS, Peaks, to_bytes, white_of
+from noisylabels.data.images import image_set, like, subset
+from noisylabels.data.pixel_range import DEPTHS, Peaks, White, to_bytes, white_of
+from noisylabels.experiment.prediction import load_model, predict, predict_files
+from noisylabels.models.catalog import build_model
+from noisylabels.training.weights_file import save_model
 
 
 def expected(values, white):
@@ -147,6 +159,108 @@ def test_arrays_of_any_type_have_their_values(form, kind, tmp_path):
     assert np.abs(images.astype(int) - right).max() <= (1 if kind == "12 bits" else 0)
     said = any("images of floats" in note or "images of more than 8 bits" in note for note in notes)
     assert said == (kind not in ("uint8", "bool", "16 bits"))
+
+
+def parquet(path, values):
+    contents = []
+    for one in values:
+        Image.fromarray(one).save(file := io.BytesIO(), "png")
+        contents.append({"bytes": file.getvalue()})
+    pq.write_table(pa.table({"image": contents, "label": [0, 1] * (len(values) // 2)}), path)
+    return path
+
+
+def array_file(path, values):
+    np.savez(path, x=values, y=np.arange(len(values)) % 2)
+    return path
+
+
+def shards(path, values):
+    with tarfile.open(path, "w") as tar:
+        for row, one in enumerate(values):
+            Image.fromarray(one).save(file := io.BytesIO(), "png")
+            for suffix, content in (("png", file.getvalue()), ("cls", b"%d" % (row % 2))):
+                entry = tarfile.TarInfo(f"{row:02d}.{suffix}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+SOURCES = {
+    "folder": lambda root, values: gray_files(root / "set", values, ".png"),
+    "parquet": lambda root, values: parquet(root / "a.parquet", values),
+    "npz": lambda root, values: array_file(root / "a.npz", values),
+    "shards": lambda root, values: shards(root / "a.tar", values),
+    "arrays": lambda root, values: (values, np.arange(len(values)) % 2),
+    "pairs": lambda root, values: [(one, row % 2) for row, one in enumerate(values)],
+    "paths": lambda root, values: (
+        sorted(map(str, gray_files(root / "set", values, ".png").rglob("*.png"))),
+        [0, 1] * (len(values) // 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_set_knows_what_became_255(source, tmp_path):
+    for bits in (8, 12):
+        values = deep(bits) if bits > 8 else deep(8).astype(np.uint8)
+        place = tmp_path / str(bits)
+        place.mkdir()
+        given = SOURCES[source](place, values)
+        for _ in range(2):  # the second time from the cache
+            train, test = load(given)
+            assert train.white == test.white == (None if bits == 8 else White(4095, 0))
+            both = joined(train, test)
+            for made in (subset(both, [3, 1]), with_labels(both, 1 - both.labels), like(train, train)):
+                assert made.white == train.white
+
+
+@pytest.mark.parametrize("kind", ["12 bits", "16 bits", "floats to 255"])
+def test_an_image_is_predicted_as_scaled_in_training(kind, tmp_path):
+    white, dtype, suffix, dark = {
+        "12 bits": (4095, np.uint16, ".png", 8),
+        "16 bits": (65535, np.uint16, ".png", 8),
+        "floats to 255": (255, np.float32, ".tif", 255),
+    }[kind]
+    values = (np.random.default_rng(0).random((12, 6, 6)) * white).astype(dtype)
+    values[-1, 0, 0], values[1] = white, values[1] / dark  # alone, it would be read by another range
+    train, test = load(folder := gray_files(tmp_path / "set", values, suffix))
+    shape = {"name": "mlp:16", "channels": 1, "image_size": (6, 6), "num_classes": 2, "width": 1.0}
+    torch.manual_seed(0)
+    save_model(tmp_path / "m.safetensors", build_model(**shape), shape, train)
+    trained = load_model(tmp_path / "m.safetensors", "cpu")
+    ids, probs = predict_files(trained, [folder])
+    right = dict(zip(ids, probs.tolist(), strict=True))
+    for part in (train, test):
+        for name, found in zip(part.ids, predict(trained, part.images).tolist(), strict=True):
+            assert right[str(folder / name)] == pytest.approx(found, abs=1e-6)
+    alone = str(folder / "b" / f"01{suffix}")
+    assert predict_files(trained, [alone])[1][0].tolist() == pytest.approx(right[alone], abs=1e-6)
+
+
+def test_an_estimator_reads_paths_as_in_training(tmp_path):
+    values = deep(12, n=24)
+    values[::2] //= 16
+    paths = sorted(map(str, gray_files(tmp_path / "set", values, ".png").rglob("*.png")))
+    labels = [Path(path).parent.name for path in paths]
+    model = NoisyLabelClassifier(loss="ce", features="none", epochs=2, random_state=0).fit(paths, labels)
+    alone = np.concatenate([model.predict_proba([path]) for path in paths])
+    np.testing.assert_allclose(alone, model.predict_proba(paths), atol=1e-6)
+    images = np.stack([np.asarray(Image.open(path)) for path in paths])
+    scaled = expected(images, 4095)[:, None]
+    np.testing.assert_allclose(alone, model.predict_proba(scaled), atol=1e-6)
+
+
+def test_a_larger_value_than_in_training_is_refused(tmp_path):
+    train, _ = load(gray_files(tmp_path / "set", deep(12), ".png"))
+    paths = [str(tmp_path / "set" / "a" / "00.png"), str(tmp_path / "b.png")]
+    Image.fromarray(np.full((6, 6), 60000, np.uint16)).save(paths[1])
+    how = {"channels": 1, "image_size": (6, 6), "trained": train.white}
+    with pytest.raises(InputError, match=r"b.png \(integer pixels beyond 0..4095, the range of the training"):
+        read_images(paths, **how)
+    notes = []
+    assert len(read_images(paths, **how, bad_images="skip", notes=notes)[0]) == 1
+    assert "largest value is 60,000, are read as images of 12 bits: 4,095 becomes 255" in notes[0]
 
 
 @pytest.mark.parametrize(

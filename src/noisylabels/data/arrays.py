@@ -350,7 +350,8 @@ def _read(path: Path, chosen: Chosen, options: Options) -> ReadResult:
                 yield piece if side is None else resize_arrays(piece, side)
 
     shape = (C, side or H, side or W)
-    return ReadResult(shape, pieces, y, ids, names, num_train, notes, positions=positions)
+    kept = white.of(peaks)
+    return ReadResult(shape, pieces, y, ids, names, num_train, notes, positions=positions, white=kept)
 
 
 def read_array(path: Path, files: Mapping[str, Path], name: str) -> tuple[np.ndarray, str]:

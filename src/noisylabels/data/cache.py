@@ -58,6 +58,7 @@ from noisylabels.data.decode_workers import FACTS
 from noisylabels.data.image_lists import Below
 from noisylabels.data.images import ImageSet, content_digest
 from noisylabels.data.names import Names
+from noisylabels.data.pixel_range import White
 from noisylabels.data.reader import Plan, ReadResult, class_notes
 
 VERSION = 3  # increase it when the same files must give other arrays than before
@@ -275,11 +276,12 @@ def _two_sets(
     n, names = meta["num_train"], tuple(meta["class_names"])
     train_digest, test_digest = meta["digests"]
     notes = (*spelling_notes(labels, names), *plan.notes, *meta["notes"])
+    white = White(*meta["white"]) if "white" in meta else None  # nor is it in entries of earlier versions
+    train = ImageSet(pixels[:n], classes[:n], names, ids[:n], plan.name, train_digest, notes, white=white)
+    test = ImageSet(pixels[n:], classes[n:], names, ids[n:], plan.name, test_digest, white=white)
     return (
-        ImageSet(
-            pixels[:n], classes[:n], names, ids[:n], plan.name, train_digest, notes, positions=places[0]
-        ),
-        ImageSet(pixels[n:], classes[n:], names, ids[n:], plan.name, test_digest, positions=places[1]),
+        dataclasses.replace(train, positions=places[0]),
+        dataclasses.replace(test, positions=places[1]),
     )
 
 
@@ -338,6 +340,7 @@ def _store_files(folder: Path, plan: Plan, sources: Sources, progress: Progress 
                 files.notes + decoded.notes + parallel_decoding.left_out_note(files, decoded),
                 decoded.bad,
                 files.positions,
+                decoded.white,
             )
             _complete(part, *_finish(reading, rows - len(decoded.bad)))
             _rename(part, entry)
@@ -415,6 +418,8 @@ def _finish(
         "notes": reading.notes + class_notes(labels, num_train, reading.class_names),
         "labels_sha256": hashlib.sha256(labels.tobytes()).hexdigest(),
     }
+    if reading.white is not None:
+        meta["white"] = list(reading.white)
     train, test = reading.places()
     places = train.take(kept[:num_train]), test.take(kept[num_train:] - reading.num_train)
     return labels, Names.of(reading.ids).take(kept), meta, places

@@ -43,6 +43,7 @@ class Meta(_Meta, total=False):
 
     positions: Annotated[list[_Place], Limits(min_length=2, max_length=2)]
     rows_sha256: str
+    white: Annotated[list[float], Limits(min_length=2, max_length=2)]
 
 
 def write_positions(folder: Path, places: Sequence[Positions], meta: dict[str, Any]) -> None:

@@ -338,7 +338,9 @@ def _read(parts: list[_Part], options: Options) -> ReadResult:
             if options.progress:
                 options.progress("decoding", start + len(some), len(rows))
 
-    return ReadResult((C, H, W), pieces, labels, ids, class_names, num_train, notes, positions=positions)
+    return ReadResult(
+        (C, H, W), pieces, labels, ids, class_names, num_train, notes, {}, positions, white.of(peaks)
+    )
 
 
 def _pixels(part: _Part, row: int, channels: int, size: tuple[int, int], white: White) -> np.ndarray:

@@ -121,12 +121,14 @@ class Survey(NamedTuple):
     shape: tuple[int, int, int]  # channels (1 if every readable image is gray), height and width
     notes: list[str]  # on resizing, the range of values, and pages that are not read
     white: White
+    kept: White | None  # see `White.of`
 
 
 def survey(
     images: Collection[Encoded],
     image_size: Size = None,
     progress: Progress | None = None,
+    trained: White | None = None,
 ) -> Survey:
     """Choose the shape and the range of values of a set from the headers of its images.
 
@@ -134,6 +136,7 @@ def survey(
         images: the encoded images.
         image_size: side of the square images, the largest side, or None to keep a common size.
         progress: called with ("reading sizes", done, total).
+        trained: see `white_of_all`.
 
     Raises:
         InputError: images of one size would take too much memory at that size, and `image_size` is None.
@@ -148,15 +151,16 @@ def survey(
         for header in headers:
             peaks = peaks.joined(header.peaks)
     shape, resized = choose_shape(len(images), sizes, gray, image_size)
-    return Survey(shape, pixel_notes(resized, peaks, paged), white_of_all(peaks))
+    white = white_of_all(peaks, trained)
+    return Survey(shape, pixel_notes(resized, peaks, paged, white), white, white.of(peaks))
 
 
-def pixel_notes(resized: str, peaks: Peaks, paged: int) -> list[str]:
+def pixel_notes(resized: str, peaks: Peaks, paged: int, white: White | None = None) -> list[str]:
     """Return lines on resizing, on the range of values, and on the number of files with several pages."""
     pages = (
         f"{paged:,} TIFF {'file has' if paged == 1 else 'files have'} several pages; only the first is read"
     )
-    return [*([resized] if resized else []), *peaks.notes(), *([pages] if paged else [])]
+    return [*([resized] if resized else []), *peaks.notes(white), *([pages] if paged else [])]
 
 
 def choose_shape(
@@ -198,6 +202,7 @@ def read_images(
     bad_images: str = "fail",
     progress: Progress | None = None,
     notes: list[str] | None = None,
+    trained: White | None = None,
 ) -> tuple[torch.Tensor, list[str]]:
     """Read image files in the shape that a model expects.
 
@@ -207,7 +212,9 @@ def read_images(
         image_size: height and width; images are resized to cover it and cropped to the center.
         bad_images: "fail", or "skip" to leave out unreadable images.
         progress: called with ("decoding", done, total).
-        notes: receives a line that names and counts the images left out, if any.
+        notes: receives lines on images left out and on the range of values.
+        trained: `ImageSet.white` of the set that a model was trained on, so that an image is scaled as
+            there, whatever other files are read with it.
 
     Returns:
         uint8 (N, channels, H, W), and the paths of the N images that were read.
@@ -226,11 +233,11 @@ def read_images(
         places = ", ".join(str(path) for path in given[:NAMED]) or "an empty list"
         raise InputError(f"no images found in {places}; expected files such as {some_suffixes()}")
     ids = [str(file) for file in files]
-    _, ranges, white = survey(files, image_size[0], None)
-    decoding = Decoding(files, ids, (channels, *image_size), bad_images, progress, white)
+    found = survey(files, image_size[0], None, trained)
+    decoding = Decoding(files, ids, (channels, *image_size), bad_images, progress, found.white)
     images = np.concatenate(list(decoding.pieces()))
     if notes is not None:
-        notes += [*passed.notes(), *ranges, *([decoding.note()] if decoding.bad else [])]
+        notes += [*passed.notes(), *found.notes, *([decoding.note()] if decoding.bad else [])]
     return torch.from_numpy(images), [name for i, name in enumerate(ids) if i not in decoding.bad]
 
 

@@ -18,7 +18,15 @@ from noisylabels.core.labels import some
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.cells import Cells
 from noisylabels.data.encoding import Encoder
-from noisylabels.data.images import ImageSet, check_set_labels, class_numbers, image_set, room_for, subset
+from noisylabels.data.images import (
+    ImageSet,
+    changed,
+    check_set_labels,
+    class_numbers,
+    image_set,
+    room_for,
+    subset,
+)
 from noisylabels.data.pixel_source import Pixels, in_memory
 from noisylabels.data.precision import lossy_columns
 
@@ -334,7 +342,7 @@ def joined(first: Examples, second: Examples, by_rows: bool = False) -> Examples
     labels[place] = torch.cat([first.labels, second.labels])
     if isinstance(first, ImageSet) and isinstance(second, ImageSet):
         pixels = _joined_pixels(first.images, second.images, place, torch.from_numpy(order))
-        return image_set(pixels, labels, first.class_names, ids, first.name, notes, positions)
+        return image_set(pixels, labels, first.class_names, ids, first.name, notes, positions, first.white)
     assert isinstance(first, FeatureSet)
     assert isinstance(second, FeatureSet)
     values = torch.empty((len(ids), *size))
@@ -388,9 +396,7 @@ def with_labels(
         images = None if examples.images is None else with_labels(examples.images, labels, names)
         assert images is None or isinstance(images, ImageSet)
         return _with_digest(dataclasses.replace(examples, labels=given, class_names=names, images=images))
-    made = image_set(
-        examples.images, given, names, examples.ids, examples.name, examples.notes, examples.positions
-    )
+    made = changed(examples, labels=given, class_names=tuple(names))
     return dataclasses.replace(made, arranged=examples.arranged)
 
 

@@ -75,23 +75,25 @@ def range_of(images: np.ndarray, where: str) -> Peaks:
     return found
 
 
-def as_bytes(images: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
-    """Return images as uint8 (N, C, H, W), and notes on the scaling; see `channels_first` and `range_of`.
+def as_bytes(images: np.ndarray, where: str) -> tuple[np.ndarray, list[str], White | None]:
+    """Return images as uint8 (N, C, H, W), notes on the scaling, and `White.of` the images.
 
-    >>> pixels, notes = as_bytes(np.array([[[0.0, 1.0]]]), "x")
-    >>> pixels.tolist(), notes
-    ([[[[0, 255]]]], ['images of floats are read as 0 to 1, which becomes 255'])
+    See `channels_first` and `range_of`.
+
+    >>> pixels, notes, white = as_bytes(np.array([[[0.0, 1.0]]]), "x")
+    >>> pixels.tolist(), notes, white
+    ([[[[0, 255]]]], ['images of floats are read as 0 to 1, which becomes 255'], White(deep=0, real=1.0))
     """
     view = channels_first(images, where)
     peaks = range_of(view, where)
     white: White = white_of_all(peaks)
     if view.dtype == np.uint8:
-        return np.ascontiguousarray(view), []
+        return np.ascontiguousarray(view), [], None
     scaled = np.empty(view.shape, dtype=np.uint8)
     step = _step(view)
     for start in range(0, len(view), step):
         scaled[start : start + step] = to_bytes(view[start : start + step], white)
-    return scaled, peaks.notes()
+    return scaled, peaks.notes(), white.of(peaks)
 
 
 def _pieces(images: np.ndarray) -> Iterator[np.ndarray]:

@@ -19,6 +19,7 @@ from noisylabels.data.image_formats import suffixes
 from noisylabels.data.image_lists import Listing, listed_twice, plan_listing
 from noisylabels.data.images import ImageSet
 from noisylabels.data.names import path_ids
+from noisylabels.data.pixel_range import White
 from noisylabels.data.reader import LABELS, Options
 
 
@@ -68,22 +69,29 @@ def _is_named(value: Any) -> bool:
 
 
 def read_image_files(
-    files: Sequence[str], shape: tuple[int, ...] = (), most: int | None = None
-) -> np.ndarray:
-    """Return images as an array, uint8 (N, C, H, W).
+    files: Sequence[str],
+    shape: tuple[int, ...] = (),
+    most: int | None = None,
+    trained: White | None = None,
+) -> tuple[np.ndarray, White | None]:
+    """Return images as an array, uint8 (N, C, H, W), and `ImageSet.white` of them.
 
     Args:
         files: paths of `image_files`.
         shape: (C, H, W); by default that of the files, as `survey` chooses it.
         most: see `AtMost`.
+        trained: see `read_images`.
 
     Raises:
         InputError: one cannot be read.
     """
     paths = [Path(file) for file in files]
-    channels, *size = shape or survey(paths, None if most is None else AtMost(most)).shape
-    images, _ = read_images(paths, channels=channels, image_size=(size[0], size[1]))
-    return images.numpy()
+    if not shape:
+        found = survey(paths, None if most is None else AtMost(most))
+        shape, trained = found.shape, found.kept
+    channels, height, width = shape
+    images, _ = read_images(paths, channels=channels, image_size=(height, width), trained=trained)
+    return images.numpy(), trained
 
 
 def load_image_files(

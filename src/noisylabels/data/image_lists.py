@@ -242,7 +242,7 @@ def _read(files: Files, options: Options) -> ReadResult:
     decoding = Decoding(paths, files.ids, found.shape, options.bad_images, options.progress, found.white)
     notes = files.notes + found.notes
     return ReadResult.of_encoded(
-        decoding, files.labels, files.class_names, files.num_train, notes, files.positions
+        decoding, files.labels, files.class_names, files.num_train, notes, files.positions, found.kept
     )
 
 

@@ -18,6 +18,7 @@ from noisylabels.core.checks import InputError, Unlabeled
 from noisylabels.core.large_arrays import large_array
 from noisylabels.core.positions import Positions, check_positions, own
 from noisylabels.data.image_arrays import as_bytes
+from noisylabels.data.pixel_range import White
 from noisylabels.data.pixel_source import Pixels, in_memory
 
 _IN_MEMORY_BYTES = 1 << 30
@@ -40,6 +41,7 @@ class ImageSet:
         notes: lines that a user should read: images left out or resized, empty classes.
         arranged: how noise changed which images the set has, `NoisyLabels.arrangement`; "" for not at all.
         positions: where the examples lie in their source; None for a set that is its own source.
+        white: the values that became 255 in images of more than 8 bits, `White.of`; None if there are none.
 
     Raises:
         InputError: a tensor has another type, shape or length, or a label is outside 0..K-1.
@@ -54,6 +56,7 @@ class ImageSet:
     notes: tuple[str, ...] = ()
     arranged: str = ""
     positions: Positions | None = None
+    white: White | None = None
 
     def __post_init__(self) -> None:
         _check_images(self.images)
@@ -120,6 +123,7 @@ def image_set(
     name: str = "images",
     notes: Sequence[str] = (),
     positions: Positions | None = None,
+    white: White | None = None,
 ) -> ImageSet:
     """Return an `ImageSet` of tensors or arrays with its digest.
 
@@ -132,6 +136,7 @@ def image_set(
         name: the name of the set.
         notes: lines that the user should read.
         positions: where the examples lie in their source; None for a set that is its own source.
+        white: see `ImageSet`; for an array that is scaled, it is found.
 
     Returns:
         The set.
@@ -144,7 +149,8 @@ def image_set(
     (2, 2, ['0', '1'])
     """
     if isinstance(images, np.ndarray):
-        pixels, scaled = as_bytes(images, "the array of images")
+        pixels, scaled, found = as_bytes(images, "the array of images")
+        white = found or white
         # torch warns of memory that must not be written, such as a file's
         images = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
         notes = (*notes, *scaled)
@@ -157,8 +163,15 @@ def image_set(
         digest="",
         notes=tuple(notes),
         positions=positions,
-    )  # checked before hashing: the digest of an invalid array has no use
-    return dataclasses.replace(made, digest=content_digest(images, made.labels, made.class_names))
+        white=white,
+    )
+    return changed(made)  # checked before hashing: the digest of an invalid array has no use
+
+
+def changed(one: ImageSet, **fields: Any) -> ImageSet:
+    """Return a set with other pixels, labels, names or ids, and its digest; not as arranged by noise."""
+    made = dataclasses.replace(one, **fields, arranged="")
+    return dataclasses.replace(made, digest=content_digest(made.images, made.labels, made.class_names))
 
 
 def class_numbers(labels: Any) -> torch.Tensor:
@@ -190,14 +203,12 @@ def subset(images: ImageSet, index: Sequence[int] | np.ndarray) -> ImageSet:
     ['1']
     """
     at = torch.as_tensor(index, dtype=torch.int64)
-    return image_set(
-        _taken(images.images, at),
-        images.labels.index_select(0, at),
-        images.class_names,
-        [images.ids[i] for i in at.tolist()],
-        images.name,
-        images.notes,
-        (images.positions or own(len(images))).take(at.numpy()),
+    return changed(
+        images,
+        images=_taken(images.images, at),
+        labels=images.labels.index_select(0, at),
+        ids=[images.ids[i] for i in at.tolist()],
+        positions=(images.positions or own(len(images))).take(at.numpy()),
     )
 
 
@@ -220,9 +231,7 @@ def replaced(images: ImageSet, places: np.ndarray, foreign: ImageSet) -> ImageSe
         own if place < 0 else f"{foreign.name}:{foreign.ids[place]}"
         for own, place in zip(images.ids, at.tolist(), strict=True)
     ]
-    return image_set(
-        pixels, images.labels, images.class_names, ids, images.name, images.notes, images.positions
-    )
+    return changed(images, images=pixels, ids=ids)
 
 
 def like(images: ImageSet, other: ImageSet) -> ImageSet:
@@ -248,9 +257,7 @@ def like(images: ImageSet, other: ImageSet) -> ImageSet:
         pixels = torch.cat(
             [((piece * luma).sum(1, keepdim=True) // 1000).to(torch.uint8) for piece in _pieces(pixels)]
         )
-    return image_set(
-        pixels, images.labels, images.class_names, images.ids, images.name, images.notes, images.positions
-    )
+    return changed(images, images=pixels)
 
 
 def content_digest(images: Pixels, labels: torch.Tensor, class_names: Sequence[str]) -> str:

@@ -86,12 +86,14 @@ class Decoded:
         facts: FACTS, (N,), of each file when it was decoded.
         bad: the reason by position for unreadable images, whose pixels are missing.
         notes: lines on resizing, the range of values, and pages that are not read.
+        white: see `ImageSet`.
     """
 
     shape: tuple[int, int, int]
     facts: np.ndarray
     bad: dict[int, str]
     notes: list[str]
+    white: White | None
 
 
 class Workers:
@@ -172,7 +174,7 @@ def decode_files(files: Files, folder: Path, workers: Workers, progress: Progres
         shape, white = wanted, white_of(peaks)
     judge(bad, files.ids, files.bad_images)
     white_of_all(peaks)
-    return Decoded(shape, facts, bad, pixel_notes(note, peaks, paged))
+    return Decoded(shape, facts, bad, pixel_notes(note, peaks, paged), white.of(peaks))
 
 
 def keep_rows(path: Path, shape: tuple[int, int, int], rows: int, bad: dict[int, str]) -> None:

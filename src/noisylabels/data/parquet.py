@@ -232,9 +232,9 @@ def _read(
         notes.append(held_out_note(len(chosen[1]), options.test_fraction))
     found_sizes = survey(images, options.size, options.progress)
     notes += found_sizes.notes
-    white = found_sizes.white
-    decoding = Decoding(images, ids, found_sizes.shape, options.bad_images, options.progress, white)
-    return ReadResult.of_encoded(decoding, y, class_names, num_train, notes, positions)
+    shape, white = found_sizes.shape, found_sizes.white
+    decoding = Decoding(images, ids, shape, options.bad_images, options.progress, white)
+    return ReadResult.of_encoded(decoding, y, class_names, num_train, notes, positions, found_sizes.kept)
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,13 @@ class Peaks(NamedTuple):
             self.colors + other.colors,
         )
 
-    def notes(self) -> list[str]:
-        """Return lines on how the values are scaled, unless they use the whole range of their type."""
-        white, notes = white_of(self), []
+    def notes(self, white: White | None = None) -> list[str]:
+        """Return lines on how the values are scaled, unless they use the whole range of their type.
+
+        Args:
+            white: the values that become 255; by default those of `white_of`.
+        """
+        white, notes = white or white_of(self), []
         if self.deep and white.deep < 65535:
             bits = white.deep.bit_length()
             notes.append(
@@ -69,6 +73,17 @@ class White(NamedTuple):
     deep: int = 65535
     real: float = 1.0
 
+    def of(self, peaks: Peaks) -> White | None:
+        """Return what images to come must be read with: 0 for values that none of these images has.
+
+        None if all of them have 8 bits.
+
+        >>> White(deep=4095).of(Peaks(deep=4000)), White().of(Peaks())
+        (White(deep=4095, real=0.0), None)
+        """
+        found = White(self.deep if peaks.deep else 0, self.real if peaks.real else 0.0)
+        return found if any(found) else None
+
 
 FULL = White()
 """The whole range of 16 bits, and floats from 0 to 1."""
@@ -86,12 +101,19 @@ def white_of(peaks: Peaks) -> White:
     return White(deep, 255.0 if peaks.real > 1 else 1.0)
 
 
-def white_of_all(peaks: Peaks) -> White:
+def white_of_all(peaks: Peaks, trained: White | None = None) -> White:
     """Return the values that become 255, as `white_of`, when the peaks are those of the whole set.
+
+    Args:
+        peaks: the largest values of the set.
+        trained: `White.of` the images that a model was trained on, which decide before those of the set.
 
     Raises:
         InputError: floats end at a value from which 0 to 1 and 0 to 255 cannot be told apart.
     """
+    if trained is not None:
+        own = white_of_all(peaks._replace(real=0.0) if trained.real else peaks)
+        return White(trained.deep or own.deep, trained.real or own.real)
     if 1 < peaks.real < _SURELY_TO_255:
         raise InputError(
             f"the images are floats from 0 to {peaks.real:g}, expected 0 to 1 or 0 to 255; scale them, or "
@@ -127,10 +149,16 @@ def to_bytes(values: np.ndarray, white: White) -> np.ndarray:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "f":
         if not (values.min(initial=0) >= 0 and values.max(initial=0) <= white.real):  # NaN fails too
-            raise ValueError(f"floating-point pixels beyond 0..{white.real:g} have no defined range")
+            raise ValueError(f"floating-point pixels beyond {_range_of(values, white.real, 255.0)}")
         scaled: np.ndarray = np.floor(values.astype(np.float64) * (255 / white.real) + 0.5).astype(np.uint8)
         return scaled
     if values.min(initial=0) < 0 or values.max(initial=0) > white.deep:
-        raise ValueError(f"integer pixels beyond 0..{white.deep} have no defined range")
+        raise ValueError(f"integer pixels beyond {_range_of(values, white.deep, 65535)}")
     wide = values.astype(np.int64)
     return np.asarray((wide * 255 + white.deep // 2) // white.deep).astype(np.uint8)
+
+
+def _range_of(values: np.ndarray, white: float, most: float) -> str:
+    """Return the range that values leave, for an error."""
+    fit = values.min(initial=0) >= 0 and values.max(initial=0) <= most
+    return f"0..{white:g}" + (", the range of the training images" if fit else " have no defined range")

@@ -16,6 +16,7 @@ from noisylabels.core.positions import Positions, separate
 from noisylabels.data.decode import AtMost, Decoding, Progress, Size
 from noisylabels.data.images import check_class_names
 from noisylabels.data.parallel_decoding import Files
+from noisylabels.data.pixel_range import White
 
 LABELS = 1
 """The version of the rule of `core.labels`, in the options of readers whose files may have any labels: the
@@ -109,6 +110,7 @@ class ReadResult:
             pieces do not contain them.
         positions: where the examples lie in their source; a pair if the training and the test part have a
             source each, and None if they also are in its order.
+        white: see `ImageSet`.
     """
 
     shape: tuple[int, int, int]
@@ -120,6 +122,7 @@ class ReadResult:
     notes: list[str] = field(default_factory=list)
     bad: dict[int, str] = field(default_factory=dict)
     positions: Positions | tuple[Positions, Positions] | None = None
+    white: White | None = None
 
     @classmethod
     def of_encoded(
@@ -130,6 +133,7 @@ class ReadResult:
         num_train: int,
         notes: list[str],
         positions: Positions | None = None,
+        white: White | None = None,
     ) -> ReadResult:
         """Return a result whose pixels are decoded from encoded images."""
 
@@ -139,7 +143,7 @@ class ReadResult:
                 notes.append(decoding.note())
 
         ids, bad = decoding.ids, decoding.bad
-        return cls(decoding.shape, pieces, labels, ids, class_names, num_train, notes, bad, positions)
+        return cls(decoding.shape, pieces, labels, ids, class_names, num_train, notes, bad, positions, white)
 
     def places(self) -> tuple[Positions, Positions]:
         """Return the positions of the training and of the test examples, unreadable ones included."""

@@ -32,6 +32,7 @@ from noisylabels.data.file_sources import PassedOver
 from noisylabels.data.image_decoding import failure_reason, read_pixels
 from noisylabels.data.images import ImageSet, image_set
 from noisylabels.data.names import Names, unique_names
+from noisylabels.data.pixel_range import White
 from noisylabels.data.reader import Options, check_no_text, class_notes, held_out_note, name_of
 from noisylabels.data.shard_files import divided, in_words, is_pattern, shards_of, split_of_shard
 from noisylabels.data.shard_index import ShardIndex, key_of, shard_index
@@ -194,7 +195,7 @@ def _load(plan: ShardPlan) -> tuple[ImageSet, ImageSet]:
         part = "training" if num_train == 0 else "test"
         raise InputError(f"{path}: no {part} images are left; " + "; ".join(notes))
     notes += [*spelling_notes(labels, found.class_names), *class_notes(labels, num_train, found.class_names)]
-    pixels = _pixels(store, kept, options, notes)
+    pixels, white = _pixels(store, kept, options, notes)
     train, test = (
         image_set(
             pixels.take(torch.from_numpy(rows)),
@@ -203,6 +204,7 @@ def _load(plan: ShardPlan) -> tuple[ImageSet, ImageSet]:
             Names.of(ids).take(rows),
             _name(path),
             positions=at,
+            white=white,
         )
         for rows, at in zip((order[:num_train], order[num_train:]), places, strict=True)
     )
@@ -359,11 +361,16 @@ def _classes(words: list[str], store: ShardStore, kept: np.ndarray, path: Path) 
     return found
 
 
-def _pixels(store: ShardStore, kept: np.ndarray, options: Options, notes: list[str]) -> EncodedImages:
-    """Return the source of all images, with a size, colors and range of values that a sample decides."""
+def _pixels(
+    store: ShardStore, kept: np.ndarray, options: Options, notes: list[str]
+) -> tuple[EncodedImages, White | None]:
+    """Return the source of all images, with a size, colors and range of values that a sample decides.
+
+    And `ImageSet.white`.
+    """
     sample = np.unique(np.linspace(0, len(kept) - 1, _SURVEYED, dtype=np.int64))
     content = [store.encoded(int(kept[i])) for i in sample]
     found = survey(content, options.image_size or AtMost(options.max_image_size or DEFAULT_SIDE))
     channels, height, width = found.shape
     notes += found.notes
-    return EncodedImages(store, kept, (channels, height, width), found.white)
+    return EncodedImages(store, kept, (channels, height, width), found.white), found.kept

@@ -14,6 +14,7 @@ from noisylabels.core.checks import InputError
 from noisylabels.data.encoding import Encoder, weighted_median
 from noisylabels.data.image_files import image_files, read_image_files
 from noisylabels.data.in_memory import array_of, column_names, is_table, is_texts, texts_in
+from noisylabels.data.pixel_range import White
 from noisylabels.encoders.catalog import canonical_features, load_size
 from noisylabels.encoders.names import AUTO, NONE
 from noisylabels.estimator.embedded import Embedded, refuse_numbers
@@ -49,6 +50,7 @@ class ReadsRows:
     image_shape_: tuple[int, ...]
     _mean: np.ndarray
     _scale: np.ndarray
+    _white: White | None = None  # `ImageSet.white` of the training images
 
     def _training_rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return checked rows, or images, and labels, and set `image_shape_` and the encoding of columns."""
@@ -59,8 +61,9 @@ class ReadsRows:
         self._encoder: Encoder | None = None
         self._medians: np.ndarray | None = None
         self._embedded: Embedded | None = None
+        self._white = None
         if (files := image_files(X)) is not None:
-            X = read_image_files(files, most=load_size(canonical_features(self.features)))
+            X, self._white = read_image_files(files, most=load_size(canonical_features(self.features)))
         if is_texts(X):
             texts = texts_in(X)
             used = np.flatnonzero(checked_weights(sample_weight, len(texts)))
@@ -140,7 +143,7 @@ class ReadsRows:
         """Return the networks' input for rows or images to predict."""
         shape = self.image_shape_ or (() if self._embedded is None else self._embedded.shape)
         if shape and (files := image_files(X)) is not None:
-            X = read_image_files(files, shape)
+            X, _ = read_image_files(files, shape, trained=self._white)
         if self.image_shape_:
             images = image_array(X)
             if images.shape[1:] != self.image_shape_:

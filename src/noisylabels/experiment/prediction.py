@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file
 from noisylabels.core.schema import read_checked
+from noisylabels.data.pixel_range import White
 from noisylabels.experiment.documents import Result
 from noisylabels.experiment.folder import read_result
 from noisylabels.training.weights_file import SavedModel, damaged, read_model
@@ -37,6 +38,7 @@ class Trained:
     frozen: FrozenEncoder | None = None  # whose features the model takes; None without one
     images: Mapping[str, Any] | None = None  # channels and image_size of the images it encodes
     power: float = 1.0  # exponent that makes its probabilities those of the true class
+    white: White | None = None  # `ImageSet.white` of the training images
 
 
 def load_model(
@@ -108,6 +110,7 @@ def load_model(
         frozen,
         saved.images,
         saved.power,
+        saved.white,
     )
 
 
@@ -245,6 +248,7 @@ def predict_files(
         image_size=tuple(shape["image_size"]),
         bad_images=bad_images,
         notes=notes,
+        trained=trained.white,
     )
     if trained.frozen is None:
         return list(ids), predict(trained, images)

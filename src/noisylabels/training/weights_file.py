@@ -16,6 +16,7 @@ from noisylabels.core.files import atomic_replace
 from noisylabels.core.json_text import parse_json
 from noisylabels.core.opening import check_regular, may_pass
 from noisylabels.core.schema import Limits, Positive, Size, checked
+from noisylabels.data.pixel_range import White
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,6 +69,7 @@ class About(_Model, total=False):
     encoder: dict[str, Any]  # `Encoder.of_json` checks it
     embedding: _Embedding
     images: Images
+    white: Annotated[list[Annotated[float, Limits(ge=0)]], Limits(min_length=2, max_length=2)]
     sha256: str
 
 
@@ -85,6 +87,7 @@ class SavedModel:
         weights: the model's state, by name.
         fitted: what the frozen encoder has learned from training texts, `FeatureSet.fitted`.
         power: the exponent that makes the model's probabilities those of the true class.
+        white: `ImageSet.white` of the training images; also None in a file of an earlier version.
         digest: see `digest_of`; the file has been compared with it. "" in a file of an earlier version.
     """
 
@@ -98,6 +101,7 @@ class SavedModel:
     images: dict[str, Any] | None = None
     fitted: dict[str, Tensor] = field(default_factory=dict)
     power: float = 1.0
+    white: White | None = None
     digest: str = ""
 
 
@@ -147,9 +151,12 @@ def save_model(
         header["encoder"] = encoder.to_json()
     if (embedding := getattr(train, "embedding", None)) is not None:
         header["embedding"] = dict(embedding)
+    source: Any = train
     if (images := getattr(train, "images", None)) is not None and train.inputs.ndim == 2:
-        channels, *size = images.images.shape[1:]
+        source, (channels, *size) = images, images.images.shape[1:]
         header["images"] = {"channels": channels, "image_size": size}
+    if (white := getattr(source, "white", None)) is not None:
+        header["white"] = list(white)
     # clones, because a user-defined model may share one tensor under two names, and the file format may not
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     weights |= {f"{_FITTED}{name}": value.clone() for name, value in getattr(train, "fitted", {}).items()}
@@ -193,7 +200,10 @@ def read_model(path: Path) -> SavedModel:
     fitted = {name.removeprefix(_FITTED): value for name, value in fitted.items()}
     encoder, embedding, images = (header.get(name) for name in ("encoder", "embedding", "images"))
     power = float(header.get("power", 1.0))
-    return SavedModel(shape, names, mean, std, encoder, weights, embedding, images, fitted, power, digest)
+    white = White(*header["white"]) if "white" in header else None
+    return SavedModel(
+        shape, names, mean, std, encoder, weights, embedding, images, fitted, power, white, digest
+    )
 
 
 _AGAIN = "train it again"
