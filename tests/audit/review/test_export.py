@@ -373,13 +373,16 @@ def test_an_archive_of_arrays(audited, tmp_path, save, column):
         "y_test": y[14:].reshape(shape),
     }
     save(tmp_path / "set.npz", **arrays, class_names=np.array(["ant", "bee", "cat"]), other=np.eye(2))
+    with zipfile.ZipFile(tmp_path / "set.npz", "a") as archive, archive.open("file.npy", "w") as stream:
+        np.save(stream, np.arange(3))  # np.savez takes no array of this name
     session = Session(audited(tmp_path / "set.npz", paths=False))
     ids = session.audit.ids
     session.decide("event-1", ids.index("test:1"), "chosen", 0)
     session.decide("event-2", ids.index("train:5"), "discard")
     export(session, tmp_path / "new.npz")
     with np.load(tmp_path / "new.npz") as new:
-        assert set(new.files) == {*arrays, "class_names", "other"}
+        assert set(new.files) == {*arrays, "class_names", "other", "file"}
+        assert new["file"].tolist() == [0, 1, 2]
         wanted = arrays["y_test"].copy()
         wanted[1] = 0
         assert (new["y_test"] == wanted).all()
@@ -387,6 +390,9 @@ def test_an_archive_of_arrays(audited, tmp_path, save, column):
         assert (new["x_test"] == arrays["x_test"]).all()
         assert (new["x_train"] == np.delete(arrays["x_train"], 5, 0)).all()
         assert (new["y_train"] == np.delete(arrays["y_train"], 5, 0)).all()
+    with zipfile.ZipFile(tmp_path / "set.npz") as old, zipfile.ZipFile(tmp_path / "new.npz") as archive:
+        types = [{e.filename: e.compress_type for e in each.infolist()} for each in (old, archive)]
+        assert types[0] == types[1]
     session.store.close()
 
 

@@ -394,15 +394,28 @@ def _write_archive(session: Session, source: Source, target: Path) -> Exported:
     wanted.check(root)
     if unread:
         done.notes.append(f"arrays that are not read are copied as they are: {', '.join(unread)}")
-    with open_file(root) as opened, zipfile.ZipFile(opened) as before, atomic_replace(target) as temporary:
-        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in before.infolist())
-        with temporary.open("wb") as made:
-            (np.savez_compressed if packed else np.savez)(made, **arrays)
-        with temporary.open("r+b") as again, zipfile.ZipFile(again, "a") as after:
-            for entry in before.infolist():
-                if entry.filename.removesuffix(".npy") in unread:
-                    after.writestr(entry, before.read(entry))
+    with (
+        open_file(root) as opened,
+        zipfile.ZipFile(opened) as before,
+        atomic_replace(target) as temporary,
+        temporary.open("wb") as made,
+        zipfile.ZipFile(made, "w") as archive,
+    ):
+        for entry in before.infolist():  # np.savez would refuse an array called "file"
+            name = entry.filename.removesuffix(".npy")
+            if name in unread:
+                archive.writestr(entry, before.read(entry))
+            elif name in arrays:
+                with archive.open(_new_entry(entry), "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, arrays[name], allow_pickle=False)
     return done
+
+
+def _new_entry(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """Return the head of a file in an archive in place of another: of its name, compressed if that was."""
+    made = zipfile.ZipInfo(entry.filename)
+    made.compress_type = entry.compress_type
+    return made
 
 
 def _without_rows(
