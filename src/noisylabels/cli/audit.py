@@ -57,7 +57,7 @@ class AuditCommand:
     """as in `noisylabels train`"""
     features: str = "auto"
     """frozen encoder through which images or texts are seen: auto (efficientnet-lite0 for photographs, if it
-    is installed), none (the model is trained from nothing), or a name in `noisylabels list encoders`"""
+    is installed), none (the model is trained from scratch), or a name in `noisylabels list encoders`"""
     width: float | None = None
     """multiplier of the model's layer widths"""
     batch_size: int | None = None

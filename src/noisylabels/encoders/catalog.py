@@ -41,7 +41,7 @@ cut 224 pixels out of 256. NAME@SIZE reads SIZE.
 
 COLOR, GRAY = 24, 64
 """Shorter side in pixels from which color and gray images count as photographs: small gray images are often
-writing, on which a network trained from nothing does as well.
+writing, on which a network trained from scratch does as well.
 """
 
 

