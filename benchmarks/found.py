@@ -453,8 +453,9 @@ def seconds(paper: Results) -> str:
     epoch = statistics.median(np.concatenate([each[2:60] for each in every]))
     asked = statistics.median(np.concatenate([run.curves["data_seconds"][2:60] for run in timed]))
     return (
-        f"An epoch with its evaluation, four runs at once ({machines(paper)}): {epoch:.2f} s, "
-        f"{epoch / 4:.3f} s per run; waiting for batches took {100 * asked / epoch:.1f} % of it.\n"
+        f"With four runs at once ({machines(paper)}) an epoch with its evaluation takes {epoch:.2f} s, so "
+        f"that one is completed every {epoch / 4:.3f} s; waiting for batches took "
+        f"{100 * asked / epoch:.1f} % of it.\n"
     )
 
 

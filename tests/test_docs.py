@@ -82,6 +82,15 @@ def test_the_code_of_a_document_runs(name: str, number: int) -> None:
         exec(compile(block, name, "exec"), names)
 
 
+def test_the_audit_of_given_probabilities_prints_what_the_page_says() -> None:
+    text = TEXTS["docs/audit.md"]
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block.partition("\nX = ")[0], "docs/audit.md", "exec"), names)
+    found = names["found"]
+    assert f"# {found.order[0]}, {found.flagged.sum()}, {found.why[1]!r}" in text
+
+
 def test_the_figures_beside_cleanlab_are_those_of_the_code() -> None:
     """What docs/coming-from.md says of its example; cleanlab's part where it is installed."""
     text = TEXTS["docs/coming-from.md"]
