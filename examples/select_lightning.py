@@ -1,6 +1,6 @@
 """Select the examples of small loss in Lightning, on digits with 40 % noisy labels.
 
-pip install 'noisylabels[examples]'
+pip install '.[examples]'
 python examples/select_lightning.py
 
 A `TensorDataset` hands each example's position to the step; the selector's state is in the checkpoint.

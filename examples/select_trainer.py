@@ -1,6 +1,6 @@
 """Select examples whose label agrees with the trend of their predictions, in Hugging Face's Trainer.
 
-pip install 'noisylabels[examples]'
+pip install '.[examples]'
 python examples/select_trainer.py
 
 A data set hands each example's position to `compute_loss` as one more column; the model does not see it.

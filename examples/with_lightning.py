@@ -1,6 +1,6 @@
 """Use a loss in Lightning, as an attribute of the module, on digits with 40 % noisy labels.
 
-pip install 'noisylabels[examples]'
+pip install '.[examples]'
 python examples/with_lightning.py
 """
 

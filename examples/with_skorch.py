@@ -1,6 +1,6 @@
 """Use a loss in skorch, as the criterion and as a parameter of scikit-learn's searches.
 
-pip install 'noisylabels[examples]'
+pip install '.[examples]'
 python examples/with_skorch.py
 
 The data are digits with 40 % noisy labels. The search sees only the noisy labels, as yours would.

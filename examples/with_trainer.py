@@ -1,6 +1,6 @@
 """Use a loss in Hugging Face's Trainer through `compute_loss_func`: a tiny ResNet on digits.
 
-pip install 'noisylabels[examples]'
+pip install '.[examples]'
 python examples/with_trainer.py
 
 The script builds the model from a configuration and downloads nothing; `from_pretrained` works the same way.
