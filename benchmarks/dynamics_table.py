@@ -172,7 +172,7 @@ WHY: Columns = {
     "share_last": (f"noisy share, last {LAST} epochs", _percent),
     "cosine_last": (f"cosine, last {LAST} epochs", _number(".2f")),
     "sharpness": ("sharpness, given labels", _number(".2g")),
-    "sharpness_true": ("true labels", _number(".2g")),
+    "sharpness_true": ("sharpness, true labels", _number(".2g")),
     "entropy_clean": ("entropy, clean labels", _number(".2f")),
 }
 """Number of a run -> head of its column, and how its values are shown, in two tables."""
