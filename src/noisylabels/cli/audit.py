@@ -45,7 +45,7 @@ class AuditCommand:
     labels: Path | None = None
     """file with corrected labels (.csv or .parquet with columns id,label) to audit in place of the data's"""
     classifier: str | None = None
-    """judge the labels with a classifier of scikit-learn in place of a network: logistic, forest,
+    """score the labels with a classifier of scikit-learn in place of a network: logistic, forest,
     extra-trees, boosting, knn, or a class or function of your own, MODULE:NAME or FILE.py:NAME"""
     folds: int = 4
     """number of folds; one model is trained per fold"""

@@ -41,7 +41,7 @@ class StudyCommand:
     the folder or the URL of a study"""
     out: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """folder of the study (default: runs/ and its name); to merge such folders, copy them into one; or a URL
-    such as s3://bucket/digits (pip install 'noisylabels[remote]'), see docs/study-cluster.md"""
+    such as s3://bucket/digits (pip install '.[remote]' in a clone), see docs/study-cluster.md"""
     data: str | None = None
     """as in `noisylabels train`"""
     data_root: str | None = None
@@ -63,7 +63,7 @@ class StudyCommand:
     """threads per process; with 1, results do not depend on --jobs; with more, rounding differs"""
     executor: Literal["processes", "ray"] = "processes"
     """where cells run: in processes of this machine, or as tasks of a Ray cluster (pip install
-    'noisylabels[ray]'), where --jobs is the largest number at a time (default: as many as fit)"""
+    '.[ray]' in a clone), where --jobs is the largest number at a time (default: as many as fit)"""
     address: str | None = None
     """for ray: the cluster, auto for one that runs on this machine (default: RAY_ADDRESS, else a running one,
     else one of its own)"""
@@ -82,7 +82,7 @@ class StudyCommand:
     """run failed cells again"""
     track: tuple[str, ...] = ()
     """trackers that also receive the history of every cell: any of tensorboard, mlflow, wandb (pip install
-    'noisylabels[track]')"""
+    '.[track]' in a clone)"""
     file: Path | None = None
     """for export: the file (default: the folder of the study with the suffix .parquet)"""
 

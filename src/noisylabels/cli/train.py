@@ -37,7 +37,7 @@ class Train:
     settings: RunConfig = field(default_factory=RunConfig)
     track: tuple[str, ...] = ()
     """trackers that also receive the history: any of tensorboard, mlflow, wandb (pip install
-    'noisylabels[track]')"""
+    '.[track]' in a clone)"""
 
     def run(self) -> int:
         """Train, with progress in a terminal, and print a summary."""

@@ -25,7 +25,7 @@ class Tune:
 
     Trials are compared by accuracy on a held-out share of the training set with its given labels, correct or
     not; test data play no part. The settings are those of `train`. Running the same command again resumes a
-    stopped search. Needs Optuna (pip install 'noisylabels[tune]').
+    stopped search. --validation is a tenth unless given. Needs Optuna (pip install '.[tune]' in a clone).
 
     For example:
         noisylabels tune digits --noise symmetric:0.4 --epochs 20 --trials 30
