@@ -264,7 +264,16 @@ DOCUMENTS = {
         "begun",
         load_checkpoint,
         lambda path, value: torch.save(value, path),
-        open=("made_for", "loss_constants", "own_lr", "scheduled", "foreach", "fused", "capturable"),
+        open=(
+            "made_for",
+            "loss_constants",
+            "constants",
+            "own_lr",
+            "scheduled",
+            "foreach",
+            "fused",
+            "capturable",
+        ),
     ),
     "search": Document("search/tune.json", searched, "search"),
 }

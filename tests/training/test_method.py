@@ -575,7 +575,7 @@ def test_a_checkpoint_of_version_0_1_is_resumed(train_one, tmp_path, loss):
 
 
 def _as_version_0_1(path: Path, loss: nn.Module) -> None:
-    from noisylabels.training.loss_identity import loss_identity
+    from noisylabels.training.identity import loss_identity
 
     state = torch.load(path, weights_only=True)
     update = state.pop("update")

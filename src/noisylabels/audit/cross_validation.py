@@ -257,7 +257,7 @@ class _Job:
         from noisylabels.data.images import ImageSet
         from noisylabels.losses.expression import loss as read_loss
         from noisylabels.models.catalog import canonical_model, check_model
-        from noisylabels.training.loss_identity import loss_identity
+        from noisylabels.training.identity import loss_identity
 
         self.reporter = reporter
         shape = tuple(data.inputs.shape[1:])
@@ -469,7 +469,7 @@ class _Job:
 
     def _claim(self, folder: Path) -> None:
         """Record which cross-validation the folder belongs to, or check that it is this one."""
-        from noisylabels.training.loss_identity import loss_identity
+        from noisylabels.training.identity import loss_identity
 
         identity = {"format": 1, "data": self.data.digest, **self.settings}
         identity["loss"] = loss_identity(self.criterion)

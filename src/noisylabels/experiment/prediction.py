@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from noisylabels.core.checks import InputError
 from noisylabels.core.files import check_file
 from noisylabels.core.schema import read_checked
-from noisylabels.data.pixel_range import White
 from noisylabels.experiment.documents import Result
 from noisylabels.experiment.folder import read_result
 from noisylabels.training.weights_file import SavedModel, damaged, read_model
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from noisylabels.data.decode import Progress
     from noisylabels.data.encoding import Encoder
+    from noisylabels.data.pixel_range import White
     from noisylabels.data.pixel_source import Pixels
     from noisylabels.encoders.encoder import FrozenEncoder
 

@@ -53,7 +53,8 @@ def fit(
             weight times loss. The loss must have a `reduction`, like `noisylabels.loss` and
             torch's modules. Metrics are unweighted.
         folder: the folder of history.jsonl and checkpoint.pt. The same call resumes from the checkpoint; a
-            call with other settings, data, loss or method raises.
+            call with other settings, data, loss, method or model raises. Of code of your own, functions that
+            are passed and the numbers in objects are compared, not the code of classes.
         callbacks: objects that follow the run, add columns to its history, and may end it.
         settings: any field of `Settings`: ``epochs=30, lr=0.1, precision="bfloat16"``. Images are not
             augmented unless `augment` is set, such as ``augment="crop:4+flip"``. ``validation=0.1`` holds out

@@ -59,6 +59,7 @@ class State(_State, total=False):
     """Content of a checkpoint; earlier versions lack the optional keys."""
 
     loss_constants: dict[str, str]
+    constants: dict[str, str]
     data_seconds: float
     callbacks: dict[str, dict[str, Any]]
     best_weights: list[_Tensors]

@@ -32,7 +32,7 @@ from noisylabels.training.checkpoint import check_same, load_checkpoint, save_ch
 from noisylabels.training.divided import DividedRun
 from noisylabels.training.fine_tuning import Body, freeze_statistics
 from noisylabels.training.history import History, best_epoch, current_names
-from noisylabels.training.loss_identity import loss_identity, loss_name, state_digests
+from noisylabels.training.identity import constants_of, difference, loss_identity, loss_name, state_digests
 from noisylabels.training.method import PART, Method, Setup, trainable
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
@@ -133,7 +133,7 @@ class _Run:
             train, test, labels, positions, use, device, method.views, own_normalization
         )
         self.steps = len(data.batches)
-        constants = state_digests(method.loss)
+        self.loss_constants, self.constants = state_digests(method.loss), constants_of(method)
         weighing = (
             "equal" if weights is None else method.use_weights(weights, data.num_examples, data.kept, device)
         )
@@ -160,7 +160,6 @@ class _Run:
         self.finished = False
         self.train_seconds = self.data_seconds = 0.0
         self.saved_at = time.monotonic()
-        self.loss_constants = constants
         self.made_for = to_dict(use, HOW) | data.identity | {"weights": weighing} | method.identity()
         self.made_for["loss"] = loss_name(method.loss)
         self.ranks.check_same(
@@ -374,9 +373,10 @@ class _Run:
 
     def write_checkpoint(self, path: Path) -> None:
         """Write everything that the next step depends on."""
-        now = state_digests(self.method.loss)
-        same = {name: digest for name, digest in self.loss_constants.items() if now.get(name) == digest}
-        state: dict[str, Any] = {"made_for": self.made_for, "loss_constants": same}
+        state: dict[str, Any] = {"made_for": self.made_for}
+        # without what training changes
+        state["loss_constants"] = dict(self.loss_constants.items() & state_digests(self.method.loss).items())
+        state["constants"] = dict(self.constants.items() & constants_of(self.method).items())
         state |= {"rows": self.history.rows, "epoch": self.epoch, "done": self.done}
         if self.best_weights:
             state["best_weights"] = self.best_weights
@@ -420,6 +420,7 @@ class _Run:
                 "use another folder, or remove checkpoint.pt to start over"
             ) from None
         self.loss_constants = state.get("loss_constants", self.loss_constants)
+        self.constants = state.get("constants", self.constants)
         self.epoch, self.done, self.train_seconds = state["epoch"], state["done"], state["seconds"]
         self.data_seconds = state.get("data_seconds", 0.0)  # older checkpoints have none
         self.best_weights = state.get("best_weights", [])
@@ -451,6 +452,13 @@ class _Run:
                     f"the checkpoint in {self.folder} is of a run whose {name} is {shown}, this one's is "
                     f"{value!r}; use another folder, or remove checkpoint.pt to start over"
                 )
+        then = state.get("constants", {})
+        if (path := difference(then, self.constants)) is not None:
+            what = "loss" if path.startswith("loss") else "model or method"
+            raise CorruptedFile(
+                f"the checkpoint in {self.folder} is of another {what}; use another folder, or remove "
+                f"checkpoint.pt to start over (its {path} is {then[path]}, this one's {self.constants[path]})"
+            )
 
 
 def _setup(data: TrainingData, use: Settings, steps: int, device: torch.device) -> Setup:

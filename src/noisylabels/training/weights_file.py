@@ -16,12 +16,12 @@ from noisylabels.core.files import atomic_replace
 from noisylabels.core.json_text import parse_json
 from noisylabels.core.opening import check_regular, may_pass
 from noisylabels.core.schema import Limits, Positive, Size, checked
-from noisylabels.data.pixel_range import White
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from noisylabels.data.features import Examples
+    from noisylabels.data.pixel_range import White
 
 
 class _Stored(TypedDict):
@@ -174,6 +174,8 @@ def read_model(path: Path) -> SavedModel:
         OSError: it cannot be read for another reason, such as a network drive that is away.
     """
     from safetensors import SafetensorError, safe_open
+
+    from noisylabels.data.pixel_range import White
 
     try:
         check_regular(path)
