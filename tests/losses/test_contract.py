@@ -156,6 +156,13 @@ def test_gradcheck(name):
         assert torch.autograd.gradcheck(lambda z, made=made: made(z, t), (z,), eps=1e-6, atol=1e-7)
 
 
+def test_second_derivatives(name):
+    z, t = logits_of(2, 4).requires_grad_(), torch.tensor([0, 3])
+    for expression in variants(name):
+        made = loss(expression)
+        assert torch.autograd.gradgradcheck(lambda z, made=made: made(z, t), (z,), atol=1e-6), expression
+
+
 def test_upstream_gradient(name):
     z, t = logits_of(5, 7), labels_of(5, classes=7)
     made = loss(name, reduction="none")

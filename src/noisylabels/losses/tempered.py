@@ -26,8 +26,8 @@ def log_tempered_softmax(z: Tensor, t: float) -> Tensor:
     appendix A. Their code does a fixed number of steps of a fixed-point iteration (t > 1) or of a
     bisection (t < 1), and uses a separate formula for the gradient. Here Newton's method solves
     ``(sum_k p_k)^(1-t) = 1``, which is nearly linear in lambda: it is concave for t > 1 and convex for t < 1,
-    so that the steps from ``lambda = max z`` approach the root from one side. One more step with constant
-    slope gives autograd the gradient of the implicit function.
+    so that the steps from ``lambda = max z`` approach the root from one side. One more step gives autograd
+    the first two derivatives of the implicit function: Chebyshev's, whose terms of higher order are 0.
     """
     if t == 1:
         return torch.log_softmax(z, 1)
@@ -41,10 +41,14 @@ def log_tempered_softmax(z: Tensor, t: float) -> Tensor:
             slope = (p / u).sum(1, keepdim=True)  # -d total / d lambda
             # the root of total^(1-t) = 1 along its tangent
             shift = shift + (total**t - total) / ((t - 1) * slope)
-        u = _base(z, shift, t)
-        slope = ((u.log() / (1 - t)).exp() / u).sum(1, keepdim=True)
-    total = (_base(z, shift, t).log() / (1 - t)).exp().sum(1, keepdim=True)
-    shift = shift + (total - 1) / slope
+    u = _base(z, shift, t)
+    p = (u.log() / (1 - t)).exp()
+    error, slope = p.sum(1, keepdim=True) - 1, (p / u).sum(1, keepdim=True)
+    constant = slope.detach()
+    # t * sum(p / u^2) is the second derivative of the total
+    curvature = (t * (p / u / u).detach().sum(1, keepdim=True) / (2 * constant)).clamp_max(1e30)
+    nothing = (error - error.detach()) / constant  # 0: it adds to derivatives only, and no rounding errors
+    shift = shift + error / constant + nothing * (1 - slope / constant) + curvature * nothing.square()
     return _base(z, shift, t).log() / (1 - t)
 
 
