@@ -180,6 +180,24 @@ def test_the_value_is_that_of_plain_python():
     torch.testing.assert_close(made(z, t).detach(), torch.tensor(wanted, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("weight", ["linear(0.5,4.5)", "warmup(5)"])
+def test_a_validation_may_come_before_the_first_step(weight):
+    z, t = logits_of(), labels_of()
+    made, trained = loss(f"nce+{weight}*mae"), loss(f"nce+{weight}*mae")
+    trained.set_progress(1.0, epochs=10)
+    start, end = trained.at(0.0, epochs=10), trained.at(1.0, epochs=10)
+    assert start(z, t) != end(z, t)
+    for wanted in (start, end):
+        with torch.no_grad():
+            torch.testing.assert_close(made(z, t), wanted(z, t))  # as Lightning's sanity check
+        made.eval()
+        torch.testing.assert_close(made(z, t), wanted(z, t))
+        made.train()
+        made.load_state_dict(trained.state_dict())  # as Lightning's validate(ckpt_path=...)
+    with pytest.raises(InputError, match="before each step"):
+        made(z, t)
+
+
 def test_what_is_not_set_is_an_error():
     z, t = logits_of(), labels_of()
     with pytest.raises(InputError, match=r"call loss.set_progress\(done / total\) before each step"):

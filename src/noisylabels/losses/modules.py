@@ -106,9 +106,10 @@ class Loss(nn.Module):
         options = TargetOptions(self.weight, self.reduction, self.ignore_index, self.label_smoothing)
         if self._varying is None:
             return evaluate(self._plan, logits, target, options)
-        self._varying.check_ready(self._has_progress)
         weights, norms = self.varying_weights, self.gradient_norms
         learns = self.training and torch.is_grad_enabled()
+        # a validation may come first, by the weights at the start or restored ones
+        self._varying.check_ready(self._has_progress or not learns)
         return evaluate_varying(self._varying, weights, norms, logits, target, options, learns)
 
     def set_progress(self, progress: float, epochs: float | None = None) -> None:
