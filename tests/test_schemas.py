@@ -39,8 +39,9 @@ SAME = {bool: "truth", int: "number", float: "number", str: "text", list: "list"
 def places(value: Any, most: int = 2) -> Iterator[tuple[Any, ...]]:
     """Yield the paths to all values within a value; of values that are alike only to the first `most`."""
     steps = list(value) if isinstance(value, dict) else list(range(len(value)))
-    # a list, a model's state, and an optimizer's states by the numbers of parameters
-    if isinstance(value, list | OrderedDict) or all(isinstance(step, int) for step in steps):
+    # a list, a model's state, what a model was made with, and an optimizer's states by numbers of parameters
+    named = all(isinstance(step, int) or "." in step for step in steps)
+    if isinstance(value, list | OrderedDict) or named:
         steps = steps[:most]
     for step in steps:
         yield (step,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -44,7 +45,8 @@ def expand(pattern: str) -> list[str]:
     """
     made = [pattern]
     while any(_RANGE.search(name) or _CHOICE.search(name) for name in made[:1]):
-        made = [each for name in made for each in _expanded(name, pattern)]
+        names = (each for name in made for each in _expanded(name, pattern))
+        made = list(itertools.islice(names, _MOST + 1))
         if len(made) > _MOST:
             raise InputError(f"{pattern!r} names more than {_MOST:,} shards; name fewer")
     return made
