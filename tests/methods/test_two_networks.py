@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 import noisylabels as nl
 from methods.test_arithmetic import B, Fixed, K, softmax
 from methods.test_contract import RUN, setup
+from noisylabels.core.checks import InputError
 from noisylabels.data.loader import Batch
-from noisylabels.methods.coteaching import SmallLossPair, mean_of_kept_among
+from noisylabels.methods.coteaching import SmallLossPair, initialized_anew, mean_of_kept_among
 from noisylabels.methods.coteaching_plus import disagreement
 from noisylabels.methods.expression import method
 from noisylabels.methods.fit import fit
@@ -280,3 +284,19 @@ def test_the_divergence_draws_the_networks_together(sets, model):
 def test_the_shared_class_is_no_method():
     with pytest.raises(TypeError, match="abstract"):
         SmallLossPair(nn.Linear(1, 2), nl.loss("ce"), 0.2, 10, None)
+
+
+@pytest.mark.parametrize(
+    ("made", "hidden"),
+    [
+        (nn.utils.spectral_norm, "weight_orig"),
+        (nn.utils.weight_norm, "weight_g"),
+        (lambda layer: nn.utils.prune.random_unstructured(layer, "weight", 0.5), "weight_orig"),
+    ],
+)
+def test_a_weight_that_hooks_compute_is_not_taken_for_new(made, hidden):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # weight_norm's own
+        network = nn.Sequential(nn.Linear(4, 8), made(nn.Linear(8, 3)))
+    with pytest.raises(InputError, match=f"the layer '1' .*its weight is computed from {hidden}, .*; give a"):
+        initialized_anew(network)

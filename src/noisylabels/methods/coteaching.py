@@ -254,10 +254,11 @@ def initialized_anew(network: nn.Module) -> nn.Module:
     """Return a copy of a network whose layers are initialized anew, by their own `reset_parameters`.
 
     Raises:
-        InputError: a module has parameters and no such function.
+        InputError: as for `resets_of`.
     """
-    other = copy.deepcopy(network)
     advice = "give a second network: nl.method('coteaching', second=...)"
+    resets_of(network.named_modules(), advice)  # of what is refused, some cannot be copied either
+    other = copy.deepcopy(network)
     for reset in resets_of(other.named_modules(), advice):
         reset()
     mark_new(other)
@@ -268,16 +269,23 @@ def resets_of(modules: Iterable[tuple[str, nn.Module]], advice: str) -> list[Cal
     """Return the functions `reset_parameters` of those modules, with their names, that have one.
 
     Raises:
-        InputError: a module has parameters of its own and no such function; the message ends in `advice`.
+        InputError: a module has parameters of its own and no such function, or a weight that hooks compute,
+            such as those of `nn.utils.spectral_norm`, which the function would not reach; the message ends in
+            `advice`.
     """
     found = []
     for name, module in modules:
         reset = getattr(module, "reset_parameters", None)
+        own = {key for key, _ in module.named_parameters(recurse=False)}
+        why = "" if callable(reset) or not own else "it has parameters and no reset_parameters"
+        for key in vars(module):  # of the hooks of weight_norm, spectral_norm and pruning
+            if hidden := own & {f"{key}_g", f"{key}_orig"}:
+                why = f"its {key} is computed from {hidden.pop()}, which its reset_parameters does not reach"
+        if why:
+            raise InputError(
+                f"the layer {name or type(module).__name__!r} of the model cannot be initialized anew: "
+                f"{why}; {advice}"
+            )
         if callable(reset):
             found.append(reset)
-        elif any(True for _ in module.parameters(recurse=False)):
-            raise InputError(
-                f"the layer {name or type(module).__name__!r} of the model cannot be initialized anew: it "
-                f"has parameters and no reset_parameters; {advice}"
-            )
     return found
