@@ -217,6 +217,22 @@ def test_images_in_memory(axes):
     assert not found.flagged.any()
 
 
+def test_parts_of_a_tensor_data_set_of_rows_are_rows():
+    X, y = torch.from_numpy(ROWS.astype(np.float32)), torch.arange(N) % 2
+    whole = torch.utils.data.TensorDataset(X, y)
+    first, second = torch.utils.data.random_split(whole, [N - 4, 4])
+    both = torch.utils.data.ConcatDataset([first, second])
+    order = [*first.indices, *second.indices]
+    for parts in ((first, second), {"train": first, "test": second}):
+        train, test = nl.load(parts)
+        assert torch.equal(train.features, X[first.indices])
+        assert torch.equal(test.features, X[second.indices])
+        assert torch.equal(test.labels, y[second.indices])
+    assert nl.load(both)[0].digest == nl.load((X[order], y[order]))[0].digest
+    some = torch.utils.data.Subset(both, range(2, N))
+    assert nl.load(some)[0].digest == nl.load((X[order[2:]], y[order[2:]]))[0].digest
+
+
 def test_rows_of_other_kinds():
     X = ROWS.astype(float)
     right = nl.load((X, WORDS))[0].digest

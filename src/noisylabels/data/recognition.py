@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import ConcatDataset, Subset
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import name_of
@@ -223,16 +224,17 @@ def _parts_of(source: Any, notes: list[str]) -> list[_Part] | None:
     """Return the training part and, if there is one, the test part; None for another object."""
     if is_table(source):
         return [_Part("", source)]
+    source = _rows_of(source)
     if isinstance(source, Mapping):
+        source = {name: _rows_of(part) for name, part in source.items()}
         if found := _named_arrays(source, notes):
             return found
         if not all(is_table(part) or _is_pair(part) for part in source.values()):
             return None
         named = named_parts(source, notes)
         return _both([part for _, part in named]) if len(named) > 1 else _parts_of(named[0][1], notes)
-    tensors = getattr(source, "tensors", None)  # of a torch.utils.data.TensorDataset
-    if isinstance(tensors, tuple) and len(tensors) == 2 and tensors[0].ndim == 2:
-        source = tensors
+    if isinstance(source, tuple):
+        source = tuple(map(_rows_of, source))
     if isinstance(source, tuple) and len(source) == 2 and all(map(is_table, source)):
         names = [column_names(part) for part in source]
         if len(names[1]) > 1 and set(names[0]) == set(names[1]):
@@ -246,6 +248,23 @@ def _parts_of(source: Any, notes: list[str]) -> list[_Part] | None:
     if hasattr(source, "shape") and hasattr(source, "dtype"):
         raise InputError(f"labels are missing: got {_called(source)} alone; pass the pair (X, y)")
     return None
+
+
+def _rows_of(source: Any) -> Any:
+    """Return the pair (X, y) of a torch TensorDataset of rows, or of a Subset or ConcatDataset of some.
+
+    Anything else is returned as it is.
+    """
+    tensors = getattr(source, "tensors", None)
+    if isinstance(tensors, tuple) and len(tensors) == 2 and tensors[0].ndim == 2:
+        return tensors
+    if isinstance(source, Subset) and isinstance(pair := _rows_of(source.dataset), tuple):
+        return tuple(column[list(source.indices)] for column in pair)
+    if isinstance(source, ConcatDataset):
+        parts = [_rows_of(part) for part in source.datasets]
+        if all(isinstance(part, tuple) for part in parts):
+            return tuple(map(torch.cat, zip(*parts, strict=True)))
+    return source
 
 
 def _called(array: Any) -> str:
