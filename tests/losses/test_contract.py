@@ -394,6 +394,45 @@ def test_the_fast_path_equals_the_reference(name, classes):
                     torch.testing.assert_close(got, wanted, rtol=rtol, atol=atol)
 
 
+# Classes masked by logits of -inf, as of other tasks or of classes that come later
+
+UNDEFINED_IF_MASKED = {  # of the logits themselves, or of costs of every label, one of which is infinite
+    "unhinged",
+    "ls",
+    "peer",
+    "logit_clip",
+    "logit_norm",
+}
+
+
+def masked_at(least, made, classes, dtype):
+    """Return logits whose last class is masked by `least`, and a function that adds a view if needed."""
+    first, other = (logits_of(9, classes, seed=seed, dtype=dtype) for seed in (0, 2))
+    first[:, -1] = other[:, -1] = least
+    return first, lambda z: (z, other) if "two views" in made.needs else z
+
+
+@pytest.mark.parametrize("classes", [5, 40])  # the compiled kernel has a way for each
+def test_masked_classes_have_the_value_and_gradient_of_the_limit(name, classes):
+    t = labels_of(9, classes=classes - 1)
+    how = evaluation.TargetOptions(None, "none", -100, 0.0)
+    for expression in variants(name):
+        made = loss(expression, reduction="none")
+        reference = functools.partial(evaluation.evaluate, made._plan.parts, options=how)
+        z, handed = masked_at(-1e100, made, classes, torch.float64)
+        right = gradient(lambda z, t: reference(handed(z), t), z, t)  # noqa: B023
+        for dtype, way in ((d, w) for d in (torch.float64, torch.float32) for w in (made, reference)):
+            z, handed = masked_at(-math.inf, made, classes, dtype)
+            found = gradient(lambda z, t: way(handed(z), t), z, t)  # noqa: B023
+            if name in UNDEFINED_IF_MASKED:
+                assert not all(each.isfinite().all() for each in found)
+                continue
+            rtol, atol = (1e-9, 1e-12) if dtype == torch.float64 else (1e-4, 1e-5)
+            for got, wanted in zip(found, right, strict=True):
+                torch.testing.assert_close(got.double(), wanted, rtol=rtol, atol=atol)
+            assert (found[1][:, -1] == 0).all()
+
+
 # Reduction and class weights
 
 

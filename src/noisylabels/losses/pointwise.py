@@ -12,6 +12,22 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
+
+FAR = 1e4
+"""-log p beyond which p is 0 in any type. A bound there changes nothing but 0 times infinity, NaN, at classes
+that are masked by a logit of -inf."""
+
+
+def above_far(l: Tensor) -> Tensor:
+    """Return log p, and -FAR below that, without a slope there."""
+    return threshold(l, -FAR, -FAR)  # faster than clamp_min, whose backward pass makes a mask
+
+
+def p_log_p(l: Tensor) -> Tensor:
+    """Return ``p log p``, 0 at p = 0."""
+    l = above_far(l)
+    return l.exp() * l
 
 
 def one_minus_exp(x: Tensor) -> Tensor:
@@ -32,8 +48,10 @@ def fl(l: Tensor, gamma: float = 0.5, detach: float = 0.0) -> Tensor:
     """Focal loss, ``-(1-p)^gamma log p``; detach=1 takes the modulator out of the graph."""
     # For gamma < 1 the slope of (1-p)^gamma is infinite at p = 1, and infinity times log p = 0 is NaN.
     # The clamp keeps the power's slope finite (and passes no gradient below it), so that the product has its
-    # limit, 0. expm1 keeps 1 - p exact where it is small.
-    one_minus_p = (-torch.expm1(l.detach() if detach else l)).clamp_min(torch.finfo(l.dtype).tiny)
+    # limit, 0. expm1 keeps 1 - p exact where it is small. Nor does a masked class pass a gradient, 0 times
+    # log p = -inf.
+    inside = above_far(l.detach() if detach else l)
+    one_minus_p = (-torch.expm1(inside)).clamp_min(torch.finfo(l.dtype).tiny)
     return -(one_minus_p**gamma) * l
 
 
@@ -98,7 +116,7 @@ def js(l: Tensor, w: float = 0.5) -> Tensor:
     above = l.clamp_min(math.log(w))
     likely = w * above + (w + (1 - w) * above.exp()) * torch.log1p(w * torch.expm1(-above))
     log_m = torch.log1p(-(1 - w) * rest) if w > 0.5 else m.log()
-    return rest - torch.where(l > math.log(w), likely, m * log_m - (1 - w) * p * l) / Z
+    return rest - torch.where(l > math.log(w), likely, m * log_m - (1 - w) * p * above_far(l)) / Z
 
 
 def poly1(l: Tensor, epsilon: float = 2.0) -> Tensor:

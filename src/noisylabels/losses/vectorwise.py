@@ -12,13 +12,13 @@ import math
 import torch
 from torch import Tensor
 
-from noisylabels.losses.pointwise import gce, js, one_minus_exp
+from noisylabels.losses.pointwise import above_far, gce, js, one_minus_exp, p_log_p
 from noisylabels.losses.tempered import log_tempered_softmax
 
 
 def boot_soft(l: Tensor, beta: float = 0.95) -> Tensor:
     """Soft bootstrapping, ``-beta log p_y - (1-beta) Σ_k p_k log p_k``."""
-    return -beta * l - (1 - beta) * (l.exp() * l).sum(1, keepdim=True)
+    return -beta * l - (1 - beta) * p_log_p(l).sum(1, keepdim=True)
 
 
 def boot_hard(l: Tensor, beta: float = 0.8) -> Tensor:
@@ -51,6 +51,7 @@ def gjs(l: Tensor, w: float = 0.5) -> Tensor:
     """
     # The divergence of the label from the mean of the views, plus that of the views from their mean. Z is as
     # small as w, so the second part is a sum of terms d e^d - e^d + 1 >= 0, which are 0 where views agree.
+    l = above_far(l)  # masked classes have a finite difference
     top = l.detach().amax(0)
     mean = top + (l - top).exp().mean(0).log()
     d = l - mean
@@ -113,7 +114,7 @@ def ldr_kl(l: Tensor, lam: float = 1.0, c: float = 0.1) -> Tensor:
 
 def conf_penalty(l: Tensor, beta: float = 0.1) -> Tensor:
     """Confidence penalty, ``-log p_y + beta Σ_k p_k log p_k``: cross entropy less the entropy."""
-    return -l + beta * (l.exp() * l).sum(1, keepdim=True)
+    return beta * p_log_p(l).sum(1, keepdim=True) - l
 
 
 def nrce_ma2020(l: Tensor, A: float = math.log(1e-4)) -> Tensor:

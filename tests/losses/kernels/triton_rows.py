@@ -162,8 +162,10 @@ def assert_same_at_extremes(text):
 def test_masked_classes(lengths):
     z, t = batch(6, 37)
     z[:, 20:] = -torch.inf
-    for text in ("ce", "mae", "fl"):
+    for text in ("ce", "mae", "fl", "nce", "nfl", "nfl(gamma=2)+mae", "njs", "js", "nnfl", "npoly1"):
         assert_same(text, z, t % 20)
+    for text in ("mae", "gce", "js+agce"):  # finite where the label is masked too
+        assert_same(text, z, t % 17 + 20)
 
 
 def test_a_label_out_of_range_gives_nan_and_touches_nothing(lengths):

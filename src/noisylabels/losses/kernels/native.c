@@ -242,7 +242,8 @@ static inline void focal_cost(const focal *f, float x, float e, float s, float *
                         : f->power == SQUARE ? rest * rest
                                              : exp_(f->gamma * log_(rest / above));
     *cost = power * x;
-    *slope = FMA(f->free * *cost, e / rest, power);
+    /* the cost of a class masked by -inf is infinite, and its e is 0, as is the limit of their product */
+    *slope = FMA(f->free * (*cost < INFINITY ? *cost : 0), e / rest, power);
 }
 
 static focal focal_of(const plan *plan) {

@@ -14,6 +14,15 @@ import torch
 from torch import Tensor
 
 from noisylabels.losses import pointwise
+from noisylabels.losses.pointwise import FAR
+
+
+def _zero_if_masked(slope: Tensor) -> Tensor:
+    """Return a slope in place with 0 for NaN: 0 times infinity at a class masked by a logit of -inf.
+
+    Its cost makes the sum infinite, by which the slope is divided. A row with a logit NaN is NaN elsewhere.
+    """
+    return slope.nan_to_num_(nan=0.0, posinf=math.inf, neginf=-math.inf)
 
 
 def ce(x: Tensor, p: Tensor) -> tuple[Tensor, float]:
@@ -30,7 +39,7 @@ def fl(x: Tensor, p: Tensor, gamma: float = 0.5, detach: float = 0.0) -> tuple[T
     cost = power * x
     if detach:
         return cost, power
-    return cost, power.addcdiv_(cost * p, rest, value=gamma)
+    return cost, _zero_if_masked(power.addcdiv_(cost * p, rest, value=gamma))
 
 
 def fl_share(
@@ -47,7 +56,7 @@ def fl_share(
     cost = x.mul_(power)
     if detach:
         return cost, power
-    return cost, power.addcmul_(cost, torch.div(e, rest, out=rest), value=gamma)
+    return cost, _zero_if_masked(power.addcmul_(cost, torch.div(e, rest, out=rest), value=gamma))
 
 
 def mae(x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +108,9 @@ def js(x: Tensor, p: Tensor, w: float = 0.5) -> tuple[Tensor, Tensor]:
     """Jensen-Shannon divergence, slope ``p (1 - log(m/p)/log(1-w)),  m = w + (1-w) p``."""
     # m/p = 1 + w (e^x - 1), which overflows for large x; there 1 - w is negligible beside w e^x
     far = 60.0
-    log_ratio = torch.where(x < far, torch.log1p(w * torch.expm1(x.clamp_max(far))), x + math.log(w))
+    log_ratio = torch.where(
+        x < far, torch.log1p(w * torch.expm1(x.clamp_max(far))), x.clamp_max(FAR) + math.log(w)
+    )
     return pointwise.js(-x, w), p * (1 - log_ratio / math.log1p(-w))
 
 

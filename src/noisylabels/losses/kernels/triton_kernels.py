@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 from noisylabels.losses.forms import P_MIN
+from noisylabels.losses.pointwise import FAR
 
 # Codes of the functions, 0 for none; a Taylor cross entropy of t terms is TAYLOR + t.
 CE = tl.constexpr(1)
@@ -25,6 +26,7 @@ TAYLOR = tl.constexpr(100)
 
 _X_MOST = tl.constexpr(-math.log(P_MIN))  # x at p_min, the bound of the negative form
 _TINY = tl.constexpr(1.1754943508222875e-38)
+_FAR = tl.constexpr(FAR)
 _LEAST = tl.constexpr(-3.4028234663852886e38)
 
 
@@ -46,13 +48,14 @@ def _log1p(x):  # type: ignore[no-untyped-def]
 def _costs(CODE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
     """Return cost and slope of a function as in `slopes.py` and `pointwise.py`."""
     cost = x
-    slope = x * 0 + 1
+    slope = p * 0 + 1
+    near = tl.minimum(x, _FAR)  # 0 times infinity is NaN, at a class masked by -inf
     if CODE == FL:
         # 1 - p is at least x p: a bound where p has been rounded up to 1
-        rest = tl.maximum(tl.maximum(1 - p, x * p), _TINY)
+        rest = tl.maximum(tl.maximum(1 - p, near * p), _TINY)
         slope = tl.exp(a * tl.log(rest))
         cost = slope * x
-        slope += tl.where(b == 0, a * cost * p / rest, 0.0)
+        slope += tl.where(b == 0, a * (slope * near) * p / rest, 0.0)
     elif CODE == MAE:
         cost = 2 - 2 * p
         slope = 2 * p
@@ -66,8 +69,8 @@ def _costs(CODE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
         cost = tl.where(x < b, x, b + 1 - a * p)
         slope = tl.where(x < b, 1.0, a * p)
     elif CODE == AGCE:
-        near = _log1p(_expm1(-tl.minimum(x, 1.0)) / (a + 1))
-        log_ratio = tl.where(x < 1, near, tl.log(a + p) - tl.log(a + 1))
+        likely = _log1p(_expm1(-tl.minimum(x, 1.0)) / (a + 1))
+        log_ratio = tl.where(x < 1, likely, tl.log(a + p) - tl.log(a + 1))
         cost = -tl.exp(b * tl.log(a + 1)) / b * _expm1(b * log_ratio)
         slope = tl.exp((b - 1) * tl.log(a + p)) * p
     elif CODE == AUL:
@@ -84,8 +87,8 @@ def _costs(CODE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
         likely = a * above + (a + (1 - a) * tl.exp(above)) * _log1p(a * _expm1(-above))
         m = a + (1 - a) * p
         log_m = tl.where(a > 0.5, _log1p(-(1 - a) * rest), tl.log(m))
-        cost = rest + tl.where(-x > log_w, likely, m * log_m + (1 - a) * p * x) / ((1 - a) * log_v)
-        log_ratio = tl.where(x < 60, _log1p(a * _expm1(tl.minimum(x, 60.0))), x + log_w)
+        cost = rest + tl.where(-x > log_w, likely, m * log_m + (1 - a) * p * near) / ((1 - a) * log_v)
+        log_ratio = tl.where(x < 60, _log1p(a * _expm1(tl.minimum(x, 60.0))), near + log_w)
         slope = p * (1 - log_ratio / log_v)
     elif CODE == POLY1:
         cost = x - a * _expm1(-x)
@@ -93,7 +96,7 @@ def _costs(CODE: tl.constexpr, x, p, a, b):  # type: ignore[no-untyped-def]
     elif CODE > TAYLOR:
         u = -_expm1(-x)
         cost = u / (CODE - TAYLOR)
-        slope = x * 0 + 1
+        slope = p * 0 + 1
         for k in tl.static_range(1, CODE - TAYLOR):
             cost = u * (cost + 1.0 / (CODE - TAYLOR - k))
             slope = slope * u + 1
@@ -204,9 +207,9 @@ def rows(  # type: ignore[no-untyped-def]
     log_s = tl.log(s)
     x_y = log_s - (z_y - top)
     p_y = tl.exp(z_y - top) / s
-    value = x_y * 0
-    rise = x_y * 0
-    lift = x_y * 0
+    value = p_y * 0
+    rise = p_y * 0
+    lift = p_y * 0
     if F0 > 0:
         cost, slope = _costs(F0, x_y, p_y, a0, b0)
         value += w0 * cost
@@ -227,8 +230,8 @@ def rows(  # type: ignore[no-untyped-def]
     height = rise - classes * lift
 
     # other shares: sums over the labels of amounts and slopes
-    factor0 = x_y * 0
-    factor1 = x_y * 0
+    factor0 = p_y * 0
+    factor1 = p_y * 0
     if G0 > 0:
         if ONE:
             x = log_s - (z - top)
