@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import Examples
@@ -76,8 +77,7 @@ def fit(
     >>> [row["epoch"] for row in history.rows]
     [1, 2]
     """
-    if not callable(loss):
-        raise InputError(f"the loss is {loss!r}, expected a function or a module, such as nl.loss('nce+mae')")
+    _check_kinds(model, train, test, loss, folder)
     if (reduction := getattr(loss, "reduction", "mean")) != "mean":
         raise InputError(f"the loss has reduction {reduction!r}, expected 'mean', a scalar loss per step")
     chosen = as_method(method)(model, loss)
@@ -94,3 +94,29 @@ def fit(
         callbacks=callbacks,
         **settings,
     )
+
+
+def _check_kinds(model: Any, train: Any, test: Any, loss: Any, folder: str | Path | None) -> None:
+    """Raise an `InputError` for the first argument of another kind than `fit` takes."""
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else repr(model)
+        raise InputError(
+            f"the model is {what}, expected an nn.Module, such as nl.build_model('mlp', channels=1, "
+            "image_size=(8, 8), num_classes=10)"
+        )
+    if any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        raise InputError(
+            "the model has lazy layers without a shape; call it once on a few inputs before nl.fit"
+        )
+    for name, given in (("train", train), ("test", test)):
+        if not isinstance(given, Examples) and (name == "train" or given is not None):
+            raise InputError(
+                f"{name} is a {type(given).__name__}, expected one of the sets of `train, test = "
+                "nl.load(data)`, which also takes arrays, tensors and PyTorch data sets"
+            )
+    if not callable(loss):
+        raise InputError(f"the loss is {loss!r}, expected a function or a module, such as nl.loss('nce+mae')")
+    if isinstance(loss, type):
+        raise InputError(f"the loss is the class {loss.__name__}, expected an object: {loss.__name__}()")
+    if folder is not None and Path(folder).is_file():
+        raise InputError(f"{folder} is a file, expected a folder for the run; choose another")

@@ -1,4 +1,4 @@
-"""Check that a model accepts the images and returns logits of the right shape."""
+"""Check that a model accepts its inputs and returns logits of the right shape."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from torch import Tensor, nn
 from noisylabels.core.checks import InputError, one_line
 
 
-def first_logits(model: nn.Module, images: Tensor, num_classes: int, name: str = "the model") -> Tensor:
-    """Return the model's logits (B, K) for its first images (B, C, H, W), after checking them.
+def first_logits(model: nn.Module, inputs: Tensor, num_classes: int, name: str = "the model") -> Tensor:
+    """Return the model's logits (B, K) for its first images (B, C, H, W) or rows (B, D), after checking them.
 
     Raises:
-        InputError: the model fails on such images (its own error is the cause), or returns anything but
+        InputError: the model fails on such inputs (its own error is the cause), or returns anything but
             floating-point (B, K). An out-of-memory error is raised unchanged.
     """
-    size = f"{tuple(images.shape)} {images.dtype}"
+    size = f"{'rows' if inputs.ndim == 2 else 'images'} of shape {tuple(inputs.shape)} {inputs.dtype}"
     try:
-        logits = model(images)
+        logits = model(inputs)
     except Exception as error:
         if isinstance(error, InputError | MemoryError) or "memory" in str(error).lower():
             raise
-        raise InputError(f"{name} fails on images of shape {size}: {one_line(error)}") from error
-    wanted = (len(images), num_classes)
+        raise InputError(f"{name} fails on {size}: {one_line(error)}") from error
+    wanted = (len(inputs), num_classes)
     if isinstance(logits, Tensor):
         if tuple(logits.shape) == wanted and logits.is_floating_point():
             return logits
@@ -30,7 +30,7 @@ def first_logits(model: nn.Module, images: Tensor, num_classes: int, name: str =
     else:
         got = f"a {type(logits).__name__}"
     raise InputError(
-        f"{name} returns {got} for images of shape {size}, expected floating-point logits of shape {wanted}: "
+        f"{name} returns {got} for {size}, expected floating-point logits of shape {wanted}: "
         f"one for each of {num_classes} classes"
     )
 

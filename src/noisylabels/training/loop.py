@@ -76,6 +76,8 @@ def train_method(
     """
     use = build(Settings, settings)
     device = pick_device(use.device)
+    if isinstance(callbacks, Callback):
+        raise InputError(f"callbacks is a {type(callbacks).__name__}, expected a list; put it into brackets")
     for place, callback in enumerate(callbacks):
         if not isinstance(callback, Callback):
             raise InputError(

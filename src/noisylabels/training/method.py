@@ -470,8 +470,11 @@ class Method(nn.Module, ABC):
                 "weights need a loss per example, and this loss has no reduction to set to 'none'; "
                 "use one of nl.loss or a module such as nn.CrossEntropyLoss()"
             )
-        weights = torch.as_tensor(weights, dtype=torch.float32)
         expected = "expected one finite number of 0 or more per example"
+        try:
+            weights = torch.as_tensor(weights, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"weights are {weights!r}, {expected}") from None
         if weights.shape != (num_examples,):
             raise InputError(
                 f"weights have shape {tuple(weights.shape)} for {num_examples} examples, {expected}"

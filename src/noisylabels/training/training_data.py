@@ -84,6 +84,8 @@ def training_data(
     if use.keep_epoch == "best" and not use.validation:
         raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     given, true = _labels_of(train, test, labels)
+    if positions is not None:
+        positions = np.asarray(positions)
     kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
     inputs, tested, (mean, std) = _inputs(train, test, use, device, normalization)
     make = partial(Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last)
@@ -199,7 +201,6 @@ def _parts(n: int, positions: np.ndarray | None, use: Settings) -> tuple[np.ndar
     """Return the positions to train on and those held out for validation."""
     if positions is None:
         return validation_split(n, use.validation, use.seed)
-    positions = np.asarray(positions)
     if not (
         positions.ndim == 1
         and positions.dtype == np.int64
