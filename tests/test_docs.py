@@ -68,7 +68,7 @@ def test_a_documented_command_is_understood(command: str) -> None:
         ("docs/paper-sections.md", 2),
         ("docs/published.md", 1),
         ("docs/report.md", 1),
-        ("docs/select-examples.md", 1),
+        ("docs/select-examples.md", 2),
         ("docs/study.md", 1),
         ("docs/study-own-loss.md", 1),
         ("docs/texts.md", 1),

@@ -27,6 +27,7 @@ MARGINS = {
     "select_pytorch": (8.0, []),
     "select_trainer": (8.0, ["transformers", "accelerate"]),
     "select_lightning": (8.0, ["lightning"]),
+    "select_ddp": (4.0, []),
 }
 
 
@@ -34,7 +35,8 @@ def run(name: str) -> str:
     """Run an example in a process of its own, without a network's help, and return what it printed."""
     source = str(Path(noisylabels.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": source, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = warm_process.run([EXAMPLES / f"{name}.py"], env=environment)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = warm_process.run([*launcher * (name == "select_ddp"), EXAMPLES / f"{name}.py"], env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -280,6 +280,35 @@ def test_a_restored_selector_goes_on_as_the_first_one(expression, tmp_path):
         assert whole.rate == first.rate
 
 
+@pytest.mark.parametrize("expression", ["small_loss", "small_loss(rate=0.3)", "agreement(warmup=1)"])
+def test_an_epoch_that_is_set_is_that_of_the_loop(expression):
+    """Whatever part of the examples a selector sees, as in one of several processes."""
+    whole, told, part = (nl.Selector(expression, num_examples=N) for _ in range(3))
+    per_epoch = -(-N // 7)
+    for k, (positions, z, y) in enumerate(batches(3, 12)):
+        if k % per_epoch == 0:
+            told.set_epoch(k // per_epoch)
+            part.set_epoch(k // per_epoch)
+        assert torch.equal(whole(positions, z, y), told(positions, z, y))
+        if k % 4 == 0:
+            part(positions, z, y)
+        state = nl.Selector(expression, num_examples=N)
+        state.load_state_dict(part.state_dict())
+        assert state._rule.epoch == part._rule.epoch == k // per_epoch
+
+
+def test_a_state_of_before_epochs_could_be_set_counts_examples():
+    first, second = (nl.Selector("small_loss(rate=0.4)", num_examples=N) for _ in range(2))
+    first(torch.arange(N), torch.rand(N))
+    state = first.state_dict()
+    del state["epoch"]
+    second.load_state_dict(state)
+    assert second._rule.epoch == 1
+    for bad in (-1, 0.5, True):
+        with pytest.raises(InputError, match="the epoch is"):
+            second.set_epoch(bad)
+
+
 @pytest.mark.parametrize("expression", list(SELECTORS))
 def test_a_selector_changes_nothing_else(expression):
     torch.manual_seed(0)

@@ -34,11 +34,12 @@ class Rule(ABC):
     def __init__(self, num_examples: int, device: torch.device) -> None:
         self.num_examples = num_examples
         self.seen = 0  # values so far
+        self.given_epoch: int | None = None
 
     @property
     def epoch(self) -> int:
-        """The current epoch, from 0: each has as many values as there are examples."""
-        return self.seen // self.num_examples
+        """The current epoch, from 0: as given, or each has as many values as there are examples."""
+        return self.seen // self.num_examples if self.given_epoch is None else self.given_epoch
 
     @abstractmethod
     def select(self, positions: Tensor, values: Tensor, target: Tensor | None) -> Tensor:
@@ -169,7 +170,8 @@ class Selector:
         expression: ``"small_loss(rate=auto,num_gradual=10)"`` selects the smallest losses of a batch, all but
             the noise rate, which is a number or estimated from the losses; ``"agreement(beta=0.9,warmup=5)"``
             selects the examples whose label agrees with the moving average of their predictions.
-        num_examples: N, the size of the training set. As many examples count as an epoch.
+        num_examples: N, the size of the training set. As many examples count as an epoch, unless `set_epoch`
+            is called.
 
     Raises:
         InputError: an unknown rule or parameter, a value outside its range.
@@ -208,15 +210,30 @@ class Selector:
         rule.seen += len(values)
         return weights
 
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the batches that follow, in place of counting examples.
+
+        Call it at the start of each epoch where a selector does not see every example once per epoch: in one
+        of several processes, or with a loader that drops the last batch or draws with replacement.
+
+        Args:
+            epoch: from 0.
+
+        Raises:
+            InputError: the epoch is no integer of 0 or more.
+        """
+        check_whole(epoch, "the epoch", 0)
+        (self._rule or self._made(torch.device("cpu"))).given_epoch = epoch
+
     @property
     def rate(self) -> float | None:
         """The noise rate that "small_loss" selects by; None for other rules, and before the first call."""
-        return self._rule.current_rate if isinstance(self._rule, SmallLoss) else None
+        return self._rule.current_rate if isinstance(self._rule, SmallLoss) and self._rule.seen else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the expression, the number of values so far, and the state per example."""
+        """Return the expression, the number of values so far, the epoch if set, and the state per example."""
         rule = self._rule or self._made(torch.device("cpu"))
-        return {"expression": self.expression, "seen": rule.seen, **rule.tensors()}
+        return {"expression": self.expression, "seen": rule.seen, "epoch": rule.given_epoch, **rule.tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned, on the device that its tensors are on.
@@ -234,6 +251,7 @@ class Selector:
             )
         self._rule = self._row(self.num_examples, per_example[0].device, **self._parameters)
         self._rule.seen = state["seen"]
+        self._rule.given_epoch = state.get("epoch")  # states of before have none
         for name, value in tensors.items():
             setattr(self._rule, name, value.clone())
 
