@@ -223,7 +223,7 @@ def test_parts_of_a_tensor_data_set_of_rows_are_rows():
     first, second = torch.utils.data.random_split(whole, [N - 4, 4])
     both = torch.utils.data.ConcatDataset([first, second])
     order = [*first.indices, *second.indices]
-    for parts in ((first, second), {"train": first, "test": second}):
+    for parts in ((first, second), [first, second], {"train": first, "test": second}):
         train, test = nl.load(parts)
         assert torch.equal(train.features, X[first.indices])
         assert torch.equal(test.features, X[second.indices])
@@ -231,6 +231,30 @@ def test_parts_of_a_tensor_data_set_of_rows_are_rows():
     assert nl.load(both)[0].digest == nl.load((X[order], y[order]))[0].digest
     some = torch.utils.data.Subset(both, range(2, N))
     assert nl.load(some)[0].digest == nl.load((X[order[2:]], y[order[2:]]))[0].digest
+
+
+class OwnRows(torch.utils.data.Dataset):
+    def __len__(self):
+        return N
+
+    def __getitem__(self, row):
+        return torch.from_numpy(ROWS[row].astype(np.float32)), row % 2
+
+
+class Scaled(torch.utils.data.Subset):
+    def __getitem__(self, row):
+        x, y = super().__getitem__(row)
+        return x / 2, y
+
+    def __getitems__(self, rows):
+        return [self[row] for row in rows]
+
+
+def test_rows_that_a_data_set_of_ones_own_makes_are_refused_with_advice():
+    rows = torch.utils.data.TensorDataset(torch.from_numpy(ROWS.astype(np.float32)), torch.arange(N) % 2)
+    for source in (OwnRows(), Scaled(rows, range(N))):  # not read past what the class does to them
+        with pytest.raises(InputError, match=r"the shape \(3,\), .*; for rows of features pass the pair"):
+            nl.load(source)
 
 
 def test_rows_of_other_kinds():

@@ -243,8 +243,10 @@ def _values(value: Any, where: str) -> Image.Image | np.ndarray:
         return pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels
     if pixels.ndim != 2:
         order = "(H, W) or (C, H, W)" if is_tensor else "(H, W) or (H, W, C)"
+        hint = "; for rows of features pass the pair (X, y)" if pixels.ndim == 1 else ""
         raise InputError(
-            f"{where}: the image has the shape {tuple(value.shape)}, expected {order} with 1 or 3 channels"
+            f"{where}: the image has the shape {tuple(value.shape)}, expected {order} with 1 or 3 "
+            f"channels{hint}"
         )
     return pixels
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import name_of
@@ -233,7 +233,10 @@ def _parts_of(source: Any, notes: list[str]) -> list[_Part] | None:
             return None
         named = named_parts(source, notes)
         return _both([part for _, part in named]) if len(named) > 1 else _parts_of(named[0][1], notes)
-    if isinstance(source, tuple):
+    split = (
+        isinstance(source, list) and len(source) == 2 and all(isinstance(part, Dataset) for part in source)
+    )
+    if isinstance(source, tuple) or split:  # random_split returns a list
         source = tuple(map(_rows_of, source))
     if isinstance(source, tuple) and len(source) == 2 and all(map(is_table, source)):
         names = [column_names(part) for part in source]
@@ -253,14 +256,14 @@ def _parts_of(source: Any, notes: list[str]) -> list[_Part] | None:
 def _rows_of(source: Any) -> Any:
     """Return the pair (X, y) of a torch TensorDataset of rows, or of a Subset or ConcatDataset of some.
 
-    Anything else is returned as it is.
+    Anything else is returned as it is, also a class derived from these two, which may change the examples.
     """
     tensors = getattr(source, "tensors", None)
     if isinstance(tensors, tuple) and len(tensors) == 2 and tensors[0].ndim == 2:
         return tensors
-    if isinstance(source, Subset) and isinstance(pair := _rows_of(source.dataset), tuple):
+    if type(source) is Subset and isinstance(pair := _rows_of(source.dataset), tuple):
         return tuple(column[list(source.indices)] for column in pair)
-    if isinstance(source, ConcatDataset):
+    if type(source) is ConcatDataset:
         parts = [_rows_of(part) for part in source.datasets]
         if all(isinstance(part, tuple) for part in parts):
             return tuple(map(torch.cat, zip(*parts, strict=True)))
