@@ -377,7 +377,7 @@ def test_the_document_has_the_defaults_of_the_code() -> None:
     text = (Path(__file__).parents[2] / "docs" / "audit-files.md").read_text(encoding="utf-8")
     defaults = ", ".join(map(str, (FOLDS, *(RECIPE[name] for name in ("epochs", "batch_size", "lr")))))
     assert f"fewer with early stopping) | {defaults} |" in text
-    assert f"| as in `noisylabels train` | `{LOSS}`;" in text
+    assert f"| as in `noisylabels train` | `auto`: `{LOSS}`;" in text
     assert f"at most {SHOWN}, lowest quality first" in text
 
 
