@@ -245,6 +245,7 @@ class StudyCommand:
         from noisylabels.study.embedding import embed_once
         from noisylabels.study.equal_runs import EqualCells
         from noisylabels.study.executors import Inline
+        from noisylabels.study.input_versions import changed_data
         from noisylabels.study.plan import shard
         from noisylabels.study.scheduling import carry_out_all
         from noisylabels.study.store import NOT_RUN
@@ -296,6 +297,7 @@ class StudyCommand:
             store.refresh()
         after = {cell.name: store.state(cell) for cell in rest}
         states = [after.get(cell.name, state) for cell, state in zip(cells, states, strict=True)]
+        ran = {name for name, state in after.items() if state.state == "done"}
         done, failed, running = (
             sum(state.state == name for state in states) for name in ("done", "failed", "running")
         )
@@ -309,6 +311,8 @@ class StudyCommand:
                 output.say(f"  failed: {cell.name}: {state.message}")
         if running:
             output.say(f"{running} running in another process")
+        for line in changed_data(cells, states, ran) if ran or not rest else ():
+            output.note(line)
         if unfinished := len(cells) - done - failed - running:
             output.note(f"{unfinished} left; run the same command again to resume")
             if work.full:

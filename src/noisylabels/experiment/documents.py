@@ -136,6 +136,13 @@ class Copied(TypedDict):
     loss: str
 
 
+class DataRead(TypedDict):
+    """The digests of both sets as they were read, before noise and encoder."""
+
+    train: str
+    test: str
+
+
 class Software(TypedDict, total=False):
     """The versions and the hardware that a result was computed with."""
 
@@ -152,6 +159,7 @@ class Software(TypedDict, total=False):
     chosen: Chosen
     use: MachineUse  # added at the end of a run
     copied: Copied  # missing for a run that was run
+    data_read: DataRead  # missing for older runs
 
 
 class Environment(Software):

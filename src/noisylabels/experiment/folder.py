@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from noisylabels.data.features import Examples
+    from noisylabels.experiment.data_state import DataState
     from noisylabels.noise.labels import NoisyLabels
 
 FILES = (
@@ -134,6 +135,7 @@ def start_folder(
     labels: NoisyLabels,
     train: Examples,
     test: Examples,
+    state: DataState,
     shape: dict[str, Any],
     augment: str,
     chosen: dict[str, Any] | None = None,
@@ -163,7 +165,7 @@ def start_folder(
     try:
         write_json(out / "config.json", to_dict(resolved.config))  # first: it marks the folder as this run's
         labels.save(out / "labels.parquet", train.ids, train.rows)
-        about = environment(resolved.device) | {"identity": identity}
+        about = environment(resolved.device) | {"identity": identity, "data_read": state._asdict()}
         write_json(path, about | ({"chosen": chosen} if chosen else {}))
     except OSError as error:
         raise InputError(f"the run's folder {out} cannot be written: {error.strerror}") from None

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from noisylabels.core.checks import InputError
+from noisylabels.core.config import to_dict
 from noisylabels.core.files import locked_folder, read_json, remove_tree, write_json
 from noisylabels.encoders.names import AUTO, MISSING, NONE
 from noisylabels.experiment.auto_loss import choose, number_of_steps
 from noisylabels.experiment.config import RunConfig
+from noisylabels.experiment.data_state import state_of_run
 from noisylabels.experiment.folder import (
     SHOWN_SECONDS,
     RunResult,
@@ -19,6 +21,7 @@ from noisylabels.experiment.folder import (
     check_folder,
     chosen_before,
     empty_folder,
+    read_environment,
     read_result,
     remove_leftovers,
     start_folder,
@@ -27,7 +30,7 @@ from noisylabels.experiment.machine_use import RecordMachineUse
 from noisylabels.experiment.recording import missing_recording, recorders, write_recordings
 from noisylabels.experiment.reporter import Announce, Reporter, ReportProgress, Silent, begin
 from noisylabels.experiment.resolve import ResolvedRun, resolve
-from noisylabels.experiment.sets import corrupted, trained_on
+from noisylabels.experiment.sets import corrupted, state_now, trained_on
 from noisylabels.experiment.table_recipe import choose_for_table, settled
 from noisylabels.experiment.trackers import Tracker, catch_up, open_trackers
 from noisylabels.experiment.true_labels import kind_of_input, on_true_labels
@@ -98,6 +101,7 @@ def _run_first(
     out = resolved.out
     trackers = open_trackers(track, out, reporter.note)
     if (finished := _finished(resolved, reporter)) is not None:
+        _compare_data(resolved, reporter)
         catch_up(finished, track, reporter)
         return finished
     if config.features == AUTO and resolved.config.features == NONE:
@@ -162,6 +166,15 @@ def _finished(resolved: ResolvedRun, reporter: Reporter) -> RunResult | None:
     return finished
 
 
+def _compare_data(resolved: ResolvedRun, reporter: Reporter) -> None:
+    """Note if the data of a finished run have changed since."""
+    was = state_of_run(read_environment(resolved.out), to_dict(resolved.config))
+    if was is not None and (now := state_now(resolved.config)) is not None and now != was:
+        reporter.note(
+            f"{resolved.config.data} has changed since the run in {resolved.out}, which used the earlier data"
+        )
+
+
 def _with_inputs(resolved: ResolvedRun, data: MethodData) -> MethodSpec:
     """Return the method of a run with its inputs, which are kept in the run's folder."""
     from noisylabels.experiment.method_inputs import CHECKPOINTS, find_inputs
@@ -217,7 +230,7 @@ def _run_alone(
     from noisylabels.training.loop import TrainingDiverged
 
     config, out, device, criterion = resolved.config, resolved.out, resolved.device, resolved.loss
-    train, test, labels = corrupted(resolved, reporter)
+    train, test, labels, state = corrupted(resolved, reporter)
     for tracker in trackers:
         tracker.class_names = train.class_names
     positions = trained_on(config, train)
@@ -274,7 +287,7 @@ def _run_alone(
     assert criterion is not None
 
     fresh = not (out / "config.json").exists()
-    start_folder(resolved, labels, train, test, shape, augment, chosen)
+    start_folder(resolved, labels, train, test, state, shape, augment, chosen)
     count = len(train) if positions is None else len(positions)
     what = (
         f"training {shape['name']} on {count:,} examples in {train.num_classes} classes of {config.data}: "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from noisylabels.core.checks import InputError
 from noisylabels.experiment.config import RunConfig, source_of
+from noisylabels.experiment.data_state import DataState
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.experiment.resolve import ResolvedRun
 
@@ -56,6 +58,30 @@ def load_sets(
     for note in dict.fromkeys(train.notes + test.notes):
         reporter.note(note)
     return (train, test) if config.labels is None else relabeled(config, train, test, reporter)
+
+
+class _TakesLong(Exception):  # noqa: N818  not an error
+    pass
+
+
+class _Brief(Silent):
+    """Ends the reading of a set after some seconds."""
+
+    def __init__(self) -> None:
+        self.until = time.monotonic() + 10
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        """Raise `_TakesLong` if the time is up."""
+        if time.monotonic() > self.until:
+            raise _TakesLong
+
+
+def state_now(config: RunConfig) -> DataState | None:
+    """Return the state of a configuration's data; None if they cannot be read, or not in 10 seconds."""
+    try:
+        return DataState.of(*load_sets(config, _Brief()))
+    except (InputError, OSError, _TakesLong):
+        return None
 
 
 def relabeled(
@@ -241,10 +267,24 @@ def trained_on(config: RunConfig, train: Examples) -> np.ndarray | None:
     return class_share(train.labels.numpy(), train.ids, config.train_share)
 
 
-def corrupted(
-    resolved: ResolvedRun, reporter: Reporter | None = None
-) -> tuple[Examples, Examples, NoisyLabels]:
-    """Return the training set of a run with noise added, its test set, and the labels.
+class RunSets(NamedTuple):
+    """What a run trains and tests on.
+
+    Args:
+        train: the training set with noise added.
+        test: the test set.
+        labels: the noisy labels.
+        state: of the data as they were read.
+    """
+
+    train: Examples
+    test: Examples
+    labels: NoisyLabels
+    state: DataState
+
+
+def corrupted(resolved: ResolvedRun, reporter: Reporter | None = None) -> RunSets:
+    """Return the sets of a run.
 
     Noise is added to the images, and the sets are their features if the run has an encoder.
 
@@ -259,6 +299,7 @@ def corrupted(
 
     config, reporter = resolved.config, reporter or Silent()
     train, test = load_sets(config, reporter)
+    state = DataState.of(train, test)
     train, labels = corrupt_set(
         train,
         resolved.noise,
@@ -277,4 +318,4 @@ def corrupted(
         progress=reporter.decoding,
         note=reporter.note,
     )
-    return train, test, labels
+    return RunSets(train, test, labels, state)

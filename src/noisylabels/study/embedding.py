@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 from noisylabels.core.checks import InputError
 from noisylabels.experiment import RunConfig
+from noisylabels.experiment.data_state import READ_BY
 from noisylabels.experiment.reporter import Reporter, Silent
 from noisylabels.study.grid import Cell
 
-_OF_FEATURES = (
-    *("features", "data", "data_root", "image_size", "bad_images", "labels", "label_column"),
-    *("id_column", "text_column", "device", "download"),
-)
+_OF_FEATURES = (*READ_BY, "device", "download")
 """Settings that determine which features are computed, and how."""
 
 

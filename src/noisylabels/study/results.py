@@ -25,6 +25,7 @@ from noisylabels.losses import PAPER
 from noisylabels.methods.expression import STANDARD
 from noisylabels.study.exports import Damage, read_batches
 from noisylabels.study.families import Family, families
+from noisylabels.study.input_versions import inputs_of, same_inputs, versions
 from noisylabels.study.statistics import Summary, summarize
 from noisylabels.study.store import iter_runs
 from noisylabels.training.metrics import DEAD_RECALL
@@ -67,6 +68,7 @@ class Run:
         alone: whether the run is known to have had the machine to itself.
         copied: the loss of the run that this one is a copy of, see `equal_runs`; "" for a run that was run.
         folder: the run's folder; None for a run of an exported file.
+        inputs: see `input_versions.inputs_of`.
     """
 
     run_id: str
@@ -81,6 +83,7 @@ class Run:
     alone: bool = False
     copied: str = ""
     folder: Path | None = None
+    inputs: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
     @property
     def loss(self) -> str:
@@ -367,12 +370,16 @@ class Results:
         return ", ".join(words)
 
 
-def split(runs: Iterable[Run]) -> list[Results]:
+def split(runs: Iterable[Run], notes: list[str] | None = None) -> list[Results]:
     """Group runs into results, each of runs that may be averaged or compared.
 
-    Runs are separated by data set, model and the like (`ALWAYS_APART`), and by every setting in which runs of
-    the same loss and noise differ. A setting that follows from the noise, such as the paper's precision,
-    separates nothing.
+    Runs are separated by data set, model and the like (`ALWAYS_APART`), by every setting in which runs of
+    the same loss and noise differ, and by the content of their data and other input files. A setting that
+    follows from the noise, such as the paper's precision, separates nothing.
+
+    Args:
+        runs: the runs.
+        notes: receives a line for each input that changed between runs.
     """
     runs = list(runs)
     defaults = to_dict(RunConfig())
@@ -388,11 +395,12 @@ def split(runs: Iterable[Run]) -> list[Results]:
         cells.setdefault((run.loss, run.noise), []).append(run)
     for cell in cells.values():
         apart |= {name for name in names if len({value(run, name) for run in cell}) > 1}
-    groups: dict[tuple[Any, ...], list[Run]] = {}
+    groups: dict[tuple[tuple[str, Any], ...], list[Run]] = {}
     ordered = [name for name in names if name in apart]
-    for run in runs:
-        groups.setdefault(tuple(value(run, name) for name in ordered), []).append(run)
-    return [Results(group, dict(zip(ordered, key, strict=True))) for key, group in groups.items()]
+    for run, version in zip(runs, versions(runs, notes), strict=True):
+        key = (*((name, value(run, name)) for name in ordered), *version.items())
+        groups.setdefault(key, []).append(run)
+    return [Results(group, dict(key)) for key, group in groups.items()]
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -401,22 +409,28 @@ def split(runs: Iterable[Run]) -> list[Results]:
 def read_results(sources: Sequence[str | Path], notes: list[str] | None = None) -> list[Results]:
     """Read the finished runs of folders and exported files; a run found in several sources counts once.
 
-    Of several copies of a run, the first that is done is read, or else the first that failed.
+    Of several copies of a run, the first that is done is read, or else the first that failed. Runs of the
+    same settings are no copies if the content of their data or of another input file differs.
 
     Args:
         sources: the folders and files.
-        notes: receives a line per source with damaged runs, which are skipped.
+        notes: receives a line per source with damaged runs, which are skipped, and a line per input that
+            changed between runs.
 
     Raises:
         InputError: a source does not exist, is of another kind, or holds no finished run.
     """
-    found: dict[str, Run] = {}
+    found: dict[str, list[Run]] = {}
     for source in sources:
         path, damage = Path(source).expanduser(), Damage()
         runs = list((_runs_of_folder if path.is_dir() else _runs_of_export)(path, damage))
         for run in runs:
-            if found.setdefault(run.run_id, run).status != "done" and run.status == "done":
-                found[run.run_id] = run
+            copies = found.setdefault(run.run_id, [])
+            place = next((place for place, other in enumerate(copies) if same_inputs(run, other)), None)
+            if place is None:
+                copies.append(run)
+            elif copies[place].status != "done" and run.status == "done":
+                copies[place] = run
         if not runs:
             raise InputError(
                 f"{path} holds no finished run{damage.line(', but ')}; name a folder of runs, or an exported "
@@ -424,7 +438,7 @@ def read_results(sources: Sequence[str | Path], notes: list[str] | None = None) 
             )
         if notes is not None and damage.faults:
             notes.append(f"{path}: skipped {damage.line()}")
-    return split(found.values())
+    return split(itertools.chain.from_iterable(found.values()), notes)
 
 
 def _runs_of_folder(folder: Path, damage: Damage) -> Iterator[Run]:
@@ -483,11 +497,12 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: Seque
     if machine and not environment.get("gpu"):
         threads = environment.get("threads", "?")
         machine += f", {threads} thread{'' if threads == 1 else 's'}"
+    config = _config(row)
     return Run(
         run_id=row["run_id"],
         status=row["status"],
         message=row["message"],
-        config=_config(row),
+        config=config,
         curves=curves,
         recall=np.stack(recall) if any(map(len, recall)) else np.zeros((0, 0)),
         class_names=tuple(row["class_names"]),
@@ -500,6 +515,7 @@ def _run(row: Mapping[str, Any], curves: Mapping[str, np.ndarray], recall: Seque
         ),
         alone=had_machine_alone(environment),
         copied=str(environment.get("copied", {}).get("loss", "")),
+        inputs=inputs_of(environment, config),
     )
 
 

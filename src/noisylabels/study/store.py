@@ -27,6 +27,7 @@ from noisylabels.core.locks import exclusive_lock, is_locked
 from noisylabels.core.opening import may_pass
 from noisylabels.core.schema import read_checked
 from noisylabels.experiment import Notes, catch_up, read_result
+from noisylabels.experiment.data_state import DataState, state_of_run
 from noisylabels.experiment.documents import Failure
 from noisylabels.experiment.folder import (
     check_ends,
@@ -59,6 +60,7 @@ class CellState:
     accuracy: float | None = None  # test accuracy at the last finished epoch
     seconds: float = 0.0  # training and evaluation
     message: str = ""
+    data: DataState | None = None  # of a finished run, where it is known
 
 
 def progress(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float | None, float]:
@@ -188,8 +190,9 @@ class Store:
                 return CellState("waiting")
             history = History.read(out / "history.jsonl") if (out / "history.jsonl").exists() else History()
             epoch, accuracy, seconds = progress(history.rows)
+            about: dict[str, Any] = {}
             if result is not None or (out / "environment.json").exists():
-                read_environment(out)
+                about = read_environment(out)
             check_ends(out, "labels.parquet", "checkpoint.pt" if result is None else "model.safetensors")
             if result is None:
                 return CellState("begun", epoch, accuracy, seconds)
@@ -201,7 +204,8 @@ class Store:
                     message=f"{out / 'history.jsonl'} does not end with the final row of the result",
                 )
             state = "done" if result.status == "done" else "failed"
-            return CellState(state, epoch, accuracy, seconds, result.message)
+            data = state_of_run(about, to_dict(cell.config)) if state == "done" else None
+            return CellState(state, epoch, accuracy, seconds, result.message, data)
         except OSError as error:
             return CellState(unread(error), message=f"{out} cannot be read: {error.strerror}")
         except InputError as error:

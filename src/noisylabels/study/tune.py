@@ -197,7 +197,7 @@ def _begin(
         return replace(config, loss=there["loss"]), there["validation"]
     if any(not file.name.startswith(".") for file in out.iterdir()):
         raise InputError(f"{out} is not empty and holds no search; give another --out")
-    train, _, labels = corrupted(resolved, reporter)
+    train, _, labels, _ = corrupted(resolved, reporter)
     positions = trained_on(config, train)
     if config.table_recipe:
         about["chosen"] = choose_for_table(config, train, labels.given, positions)
@@ -260,7 +260,7 @@ def _search(
             study.enqueue_trial(trial.params)
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
     if 0 < len(study.get_trials(False, ended)) < trials:
-        digest = corrupted(resolve(start))[0].digest
+        digest = corrupted(resolve(start)).train.digest
         if read_checked(out / "tune.json", Record).get("data_digest", digest) != digest:
             raise InputError(f"{start.data} has changed since the trials in {out}; give another --out")
     while len(done := study.get_trials(False, ended)) < trials:
