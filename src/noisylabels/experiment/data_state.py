@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noisylabels.encoders.names import NONE
-from noisylabels.noise.spec import NoiseSpec, kind_of
 
 if TYPE_CHECKING:
     from noisylabels.data.features import Examples
@@ -37,7 +36,8 @@ def state_of_run(environment: Mapping[str, Any], config: Mapping[str, Any]) -> D
     unless the noise or an encoder made other sets of them.
     """
     if "data_read" in environment:
-        return DataState(**environment["data_read"])
+        read = environment["data_read"]
+        return DataState(read["train"], read["test"])
     trained = environment.get("identity", {}).get("data")
     if trained is None or config.get("features", NONE) != NONE or _makes_sets(str(config["noise"])):
         return None
@@ -46,5 +46,7 @@ def state_of_run(environment: Mapping[str, Any], config: Mapping[str, Any]) -> D
 
 def _makes_sets(noise: str) -> bool:
     """Return whether noise removes or replaces examples."""
+    from noisylabels.noise.spec import NoiseSpec, kind_of
+
     kinds = [kind_of(stage) for stage in NoiseSpec.parse(noise).stages]
     return any(kind.takes == "ratio" or kind.needs == "foreign images" for kind in kinds)

@@ -15,15 +15,17 @@ from noisylabels.experiment.sets import state_now
 
 if TYPE_CHECKING:
     from noisylabels.study.grid import Cell
-    from noisylabels.study.results import Run
     from noisylabels.study.store import CellState
+
+Inputs = Mapping[tuple[str, ...], str]
+"""Name of an input of a run -> the digest of its content, "" where it is unknown."""
 
 DATA = "data"
 _FILES = ("noise files", "encoder files", "method files", "code files")
 
 
-def inputs_of(environment: Mapping[str, Any], config: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
-    """Return the inputs of a run -> digest: its data, and its files. The digest is "" where it is unknown.
+def inputs_of(environment: Mapping[str, Any], config: Mapping[str, Any]) -> Inputs:
+    """Return the inputs of a run: its data, and its files.
 
     The data are named by their file or folder, wherever that is, and by the settings of reading them.
     """
@@ -34,46 +36,42 @@ def inputs_of(environment: Mapping[str, Any], config: Mapping[str, Any]) -> dict
     return found | {(file,): digest for kind in _FILES for file, digest in identity.get(kind, {}).items()}
 
 
-def same_inputs(run: Run, other: Run) -> bool:
+def same(inputs: Inputs, others: Inputs) -> bool:
     """Return whether no input is known to differ between two runs."""
-    both = ((digest, other.inputs.get(name)) for name, digest in run.inputs.items())
+    both = ((digest, others.get(name)) for name, digest in inputs.items())
     return all(a == b for a, b in both if a and b)
 
 
-def versions(runs: Sequence[Run], notes: list[str] | None = None) -> list[dict[str, int]]:
+def versions(runs: Sequence[tuple[str, Inputs]], notes: list[str] | None = None) -> list[dict[str, int]]:
     """Return for each run the inputs of which there are several versions -> the number of its own.
 
     Versions are numbered from 1 as they appear. A run whose version is unknown, or that does not have the
     input, counts among those of the first; a run of other data has no version of these.
 
     Args:
-        runs: the runs.
+        runs: folder or id of each run, for the note, and its inputs.
         notes: receives a line for each input with several versions.
     """
-    first: dict[tuple[str, ...], dict[str, list[Run]]] = defaultdict(dict)
-    for run in runs:
-        for name, digest in run.inputs.items():
+    found: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(dict)
+    for run, inputs in runs:
+        for name, digest in inputs.items():
             if digest:
-                first[name].setdefault(digest, []).append(run)
-    several = {name: found for name, found in first.items() if len(found) > 1}
+                found[name].setdefault(digest, []).append(run)
+    several = {name: having for name, having in found.items() if len(having) > 1}
     if notes is not None:
-        notes += [_note(name, list(found.values())) for name, found in several.items()]
-    made = []
-    for run in runs:
-        own = {}
-        for name, found in several.items():
-            digest = run.inputs.get(name, "")
-            if name in run.inputs or name[0] != DATA:
-                own[_label(name)] = 1 + (list(found).index(digest) if digest else 0)
-        made.append(own)
-    return made
-
-
-def _note(name: tuple[str, ...], runs: Sequence[Sequence[Run]]) -> str:
-    counts = [
-        f"{_label(name)} {number} in {len(those)}, such as {those[0].folder or those[0].run_id}"
-        for number, those in enumerate(runs, 1)
+        notes += [_note(name, list(having.values())) for name, having in several.items()]
+    return [
+        {
+            _label(name): 1 + (list(having).index(inputs[name]) if inputs.get(name) else 0)
+            for name, having in several.items()
+            if name in inputs or name[0] != DATA
+        }
+        for _, inputs in runs
     ]
+
+
+def _note(name: tuple[str, ...], having: Sequence[Sequence[str]]) -> str:
+    counts = [f"{_label(name)} {i} in {len(runs)}, such as {runs[0]}" for i, runs in enumerate(having, 1)]
     file = name[1] if name[0] == DATA else name[0]
     return f"{file} is not the same in all runs, which are kept apart: {'; '.join(counts)}"
 

@@ -25,7 +25,7 @@ from noisylabels.losses import PAPER
 from noisylabels.methods.expression import STANDARD
 from noisylabels.study.exports import Damage, read_batches
 from noisylabels.study.families import Family, families
-from noisylabels.study.input_versions import inputs_of, same_inputs, versions
+from noisylabels.study.input_versions import Inputs, inputs_of, same, versions
 from noisylabels.study.statistics import Summary, summarize
 from noisylabels.study.store import iter_runs
 from noisylabels.training.metrics import DEAD_RECALL
@@ -83,7 +83,7 @@ class Run:
     alone: bool = False
     copied: str = ""
     folder: Path | None = None
-    inputs: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    inputs: Inputs = field(default_factory=dict)
 
     @property
     def loss(self) -> str:
@@ -397,7 +397,8 @@ def split(runs: Iterable[Run], notes: list[str] | None = None) -> list[Results]:
         apart |= {name for name in names if len({value(run, name) for run in cell}) > 1}
     groups: dict[tuple[tuple[str, Any], ...], list[Run]] = {}
     ordered = [name for name in names if name in apart]
-    for run, version in zip(runs, versions(runs, notes), strict=True):
+    found = versions([(str(run.folder or run.run_id), run.inputs) for run in runs], notes)
+    for run, version in zip(runs, found, strict=True):
         key = (*((name, value(run, name)) for name in ordered), *version.items())
         groups.setdefault(key, []).append(run)
     return [Results(group, dict(key)) for key, group in groups.items()]
@@ -426,7 +427,9 @@ def read_results(sources: Sequence[str | Path], notes: list[str] | None = None) 
         runs = list((_runs_of_folder if path.is_dir() else _runs_of_export)(path, damage))
         for run in runs:
             copies = found.setdefault(run.run_id, [])
-            place = next((place for place, other in enumerate(copies) if same_inputs(run, other)), None)
+            place = next(
+                (place for place, other in enumerate(copies) if same(run.inputs, other.inputs)), None
+            )
             if place is None:
                 copies.append(run)
             elif copies[place].status != "done" and run.status == "done":
