@@ -67,6 +67,7 @@ class TerminalReporter:
             disable=not self.console.is_terminal,
             transient=True,
         )
+        self.noted: set[str] = set()
         self.tasks: dict[str, TaskID] = {}
         self.last: dict[str, Any] | None = None
 
@@ -89,7 +90,10 @@ class TerminalReporter:
         self._line(text)
 
     def note(self, text: str) -> None:
-        """Print a note."""
+        """Print a note, once: each fold of an audit gives the same ones."""
+        if text in self.noted:
+            return
+        self.noted.add(text)
         self._line(f"note: {text}")
 
     def decoding(self, what: str, done: int, total: int) -> None:

@@ -36,6 +36,7 @@ from noisylabels.training.identity import constants_of, difference, loss_identit
 from noisylabels.training.method import PART, Method, Setup, trainable
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
+from noisylabels.training.precision import slow_precision
 from noisylabels.training.ranks import Ranks
 from noisylabels.training.running_metrics import RunningMetrics
 from noisylabels.training.settings import HOW, Settings
@@ -186,6 +187,8 @@ class _Run:
             why = "frozen_epochs changes what a step trains" if cuda and use.frozen_epochs else why
             why = "several processes share a step" if cuda and self.ranks.several else why
             self.note(f"capture on has no effect: {why}")
+        if slow := slow_precision(use.precision, device):
+            self.note(slow)
         rows = self.data.batches.inputs.ndim == 2
         updater = Updater(self.method, use, device, capturable=capturable, rows=rows, ranks=self.ranks)
         if not capturable:
