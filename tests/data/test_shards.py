@@ -254,6 +254,21 @@ def test_each_fault_is_one_line_with_shard_and_key(shards, damage, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("more", [[("0008.txt", b"cat")], [("0008.json", b"{}"), ("0008.meta", b"x")], None])
+@pytest.mark.parametrize("bad_images", ["fail", "skip"])
+def test_members_of_a_sample_that_lie_apart_are_one_line_with_shard_and_key(shards, more, bad_images):
+    members = list(samples(range(8, 16)))
+    apart = [*members, *(more or samples([8]))]
+    by_ending = sorted(members, key=lambda member: member[0].endswith("cls"))
+    for some in (apart, by_ending):
+        write_shard(shards / "train-001.tar", some)
+        last = some[8 if some is by_ending else 16][0]
+        message = rf"train-001\.tar: the key '0008' occurs again after other samples, at {last}; pack"
+        with pytest.raises(InputError, match=message) as caught:
+            load(shards, bad_images=bad_images)
+        assert "\n" not in str(caught.value)
+
+
 def test_an_image_that_cannot_be_decoded_is_named_or_left_out_and_counted(shards):
     broken = picture(42)[:60]
     write_shard(shards / "train-001.tar", [*samples(range(8, 16)), ("0042.png", broken), ("0042.cls", b"1")])

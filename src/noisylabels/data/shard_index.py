@@ -29,7 +29,7 @@ from noisylabels.core.tables import role_columns
 from noisylabels.data.image_formats import suffixes
 from noisylabels.data.names import Names
 
-VERSION = 2  # increase it when the same shard must give another index
+VERSION = 3  # increase it when the same shard must give another index
 LABELS = ("cls", "json", "txt")
 """Endings of members that hold a label; the first that a sample has counts. A .json has it under a key."""
 
@@ -78,8 +78,8 @@ def shard_index(path: Path, label_column: str | None = None) -> ShardIndex:
         label_column: the key of the label in .json members; by default .cls, a usual key in .json, or .txt.
 
     Raises:
-        InputError: the shard cannot be read, is no .tar file, is compressed or truncated, or has two images
-            or two equal members in a sample.
+        InputError: the shard cannot be read, is no .tar file, is compressed or truncated, has two images or
+            two equal members in a sample, or members of a sample that do not follow one another.
     """
     try:
         found = os.stat(path)
@@ -185,7 +185,7 @@ class _Reader:
         self._places: list[tuple[int, int]] = []
         self._others: Counter[str] = Counter()
         self._imageless = 0
-        self._key = ""
+        self._keys: set[str] = set()
         self._sum = 0
         self._begin("")
 
@@ -205,8 +205,14 @@ class _Reader:
             self._others[f"{'.' + ending if ending else ''} (no plain file)"] += 1
             return
         if key != self._key:
+            if key in self._keys:
+                raise InputError(
+                    f"{self._path}: the key {key!r} occurs again after other samples, at {member.name}; pack "
+                    "it again, with the members of a sample together (tar --sort=name) and each key once"
+                )
             self._end()
             self._begin(key)
+            self._keys.add(key)
         if ending in self._seen:
             raise InputError(f"{self._path}: the sample {key!r} has two members .{ending}; pack it again")
         self._seen.add(ending)
