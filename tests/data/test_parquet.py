@@ -82,6 +82,32 @@ def test_other_parts_are_named_and_ignored(some, tmp_path):
     assert train.notes[0].startswith("ignored the parts unsupervised (3 rows), validation (3 rows) of ")
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "noted"),
+    [
+        ("split", ["train", "test", "val"], "(test, train, val)"),
+        ("Subset", ["train", "dev", "dev"], "(dev, train)"),
+        ("split", ["train"] * 3, None),
+        ("part", ["wing", "train", "test"], None),
+    ],
+)
+@pytest.mark.parametrize("form", ["one file", "two files", "object"])
+def test_a_column_of_parts_that_is_not_read_is_named(name, words, noted, form, some, tmp_path):
+    image = [{"bytes": each, "path": None} for each in some(0, 30)]
+    table = pa.table({"image": image, "label": [i % 3 for i in range(30)], name: np.repeat(words, 10)})
+    source = tmp_path
+    if form == "object":
+        source = pytest.importorskip("datasets").Dataset(table)
+        source = source.cast_column("image", pytest.importorskip("datasets").Image())
+    else:
+        cut = 10 if form == "two files" else 30
+        for number, part in enumerate((table[:cut], table[cut:])[: 1 if cut == 30 else 2]):
+            pq.write_table(part, tmp_path / f"train-{number}.parquet")
+    notes = [note for note in load(source)[0].notes if note.startswith("the column")]
+    wanted = f"the column {name!r} {noted} does not divide the set: give each part a file or key of its own"
+    assert notes == ([wanted] if noted else [])
+
+
 def test_without_a_test_part_some_rows_are_held_out(some, tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "_ROWS", 4)
     images, labels = some(0, 30), [i % 3 for i in range(30)]

@@ -55,6 +55,22 @@ def test_a_stream_of_hugging_face_is_copied_byte_for_byte(stream, tmp_path):
     assert store.encoded(3) == picture(3)
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ("train dev test", r"^ignored the parts dev: test is the test part$"),
+        ("train dev raw", r"^ignored the parts raw: dev is the test part$"),
+        ("train b a", r"^ignored the parts a, b: only the training part is copied$"),
+    ],
+)
+def test_parts_that_are_not_copied_are_named(parts, message, tmp_path):
+    source = {name: list(pairs(range(10))) for name in parts.split()}
+    with pytest.warns(UserWarning, match=message) as caught:
+        write_shards(source, tmp_path)
+    assert caught[0].filename == __file__
+    assert len(list(tmp_path.glob("*.tar"))) == (1 if "only" in message else 2)
+
+
 class GoneError(Exception):
     """The network is gone."""
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -45,6 +46,24 @@ def test_a_folder_has_its_parts_keys_labels_and_pixels(shards):
     for row in (0, 7, 8, 23):
         assert torch.equal(train.images[row], pixels_of(row))
     assert torch.equal(test.images.index_select(0, torch.tensor([5, 0]))[0], pixels_of(105))
+
+
+@pytest.mark.parametrize("form", ["folder", "pattern", "url", "folders"])
+def test_a_validation_part_beside_a_test_part_is_named(form, shards):
+    write_shard(shards / "test-000.tar", samples(range(200, 208)))
+    source = {"pattern": f"{shards}/{{train-000,val-000,test-000}}.tar", "url": f"file://{shards}"}
+    if form == "folders":
+        for path in list(shards.glob("*.tar")):
+            split = path.name.partition("-")[0]
+            (shards / split).mkdir(exist_ok=True)
+            path.rename(shards / split / path.name)
+    train, test = load(source.get(form, shards))
+    assert list(test.ids) == [f"{number:04d}" for number in range(200, 208)]
+    (note,) = train.notes
+    assert re.fullmatch(
+        r"ignored the validation part \(1 shard, first \S+/val-000\.tar\): the test part is used for testing",
+        note,
+    )
 
 
 def test_a_pattern_a_shard_and_a_folder_per_split_are_found(shards, monkeypatch):

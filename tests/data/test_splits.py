@@ -247,6 +247,17 @@ def test_parts_below_every_class_are_parts(tree):
     assert "left out 2 images of the classes beside these parts" in first.notes
 
 
+def test_a_validation_part_beside_a_test_part_below_classes_is_named(tree):
+    names = counted("cat/train", "dog/train") + counted("dog/val", n=2)
+    first, second = load(tree(*names))
+    assert (len(first), len(second)) == (8, 2)
+    assert not any("validation" in note for note in first.notes)
+    first, second = load(tree(*names, *counted("cat/test", "dog/test")))
+    assert (len(first), len(second)) == (8, 8)
+    what = "the validation part (folders such as dog/val, 2 images)"
+    assert f"ignored {what}: the test part is used for testing" in first.notes
+
+
 def test_parts_below_some_classes_are_named(tree):
     first, second = load(tree(*counted("cat/train", "cat/test", "dog")))
     assert len(first) + len(second) == 12

@@ -19,7 +19,7 @@ import torch
 from noisylabels.core.checks import InputError
 from noisylabels.core.labels import read_labels
 from noisylabels.core.positions import Positions, separate
-from noisylabels.core.tables import is_missing, texts
+from noisylabels.core.tables import is_missing, role_columns, texts
 from noisylabels.data.cache import load_uncached
 from noisylabels.data.decode import NAMED, choose_shape, pixel_notes
 from noisylabels.data.image_arrays import range_of
@@ -31,7 +31,7 @@ from noisylabels.data.pixel_range import Peaks, White, to_bytes, white_of_all
 from noisylabels.data.reader import Options, Plan, ReadResult, check_no_column, held_out_note
 from noisylabels.data.sheets import cells_of
 from noisylabels.data.split import hold_out
-from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, unread_splits
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -164,6 +164,8 @@ class _Part:
         title = getattr(getattr(data, "info", None), "dataset_name", None) or type(data).__name__
         ids = None if (key := options.id_column) is None else _ids_in(data, key, list(kinds), where)
         class_names = tuple(getattr(features[label], "names", None) or ())
+        columns = [each for k in role_columns(list(kinds), "split") if (each := list(kinds)[k]) != label]
+        notes += next(filter(None, (unread_splits(each, data[each]) for each in columns)), [])
         return cls(name, str(title), data, (image, label), class_names, ids)
 
     def item(self, row: int) -> tuple[Image.Image | np.ndarray, object]:

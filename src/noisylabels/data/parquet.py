@@ -35,7 +35,7 @@ from noisylabels.data.names import unique_names
 from noisylabels.data.own_outputs import is_own
 from noisylabels.data.reader import LABELS, Options, Plan, ReadResult, held_out_note, name_of
 from noisylabels.data.split import hold_out
-from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, split_of, unread_splits
 
 LAYOUT = "*.parquet or <split>-*.parquet, also in data/ or in the only folder with such files"
 
@@ -195,6 +195,7 @@ def _read(
     key = options.id_column
     if key is not None:
         check_column(key, layout.columns, str(train_files[0]), "id")
+    notes += _unread_splits(layout, train_files)
     parts = [(train, train_files)] + ([(test, test_files)] if test else [])
     cells, ids = [], list[str]()
     for split, files in parts:
@@ -283,6 +284,19 @@ class Layout:
                 f"{file}: the column {self.label!r} holds {held}, expected class names or numbers"
             )
         return cells
+
+
+def _unread_splits(layout: Layout, files: Sequence[Path]) -> list[str]:
+    """Return a note if a column names the part of each row, which files decide on here."""
+    for column in (layout.columns[k] for k in role_columns(layout.columns, "split")):
+        tables = []
+        for file in files if column != layout.label else ():
+            with open_parquet(file) as parquet:
+                if column in parquet.schema_arrow.names:
+                    tables.append(parquet.read(columns=[column]).column(0).unique().to_pylist())
+        if note := unread_splits(column, [cell for table in tables for cell in table]):
+            return note
+    return []
 
 
 def ids_in(file: Path, column: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.file_sources import file_names_in, folders_in
-from noisylabels.data.splits import TEST, TRAIN, VAL, split_of
+from noisylabels.data.splits import TEST, TRAIN, VAL, split_of, unused_validation
 
 LAYOUT = "NAME.tar of NAME.jpg with NAME.cls, .json or .txt; a folder of them, or train-{000..999}.tar"
 
@@ -80,7 +80,7 @@ def find(path: Path) -> Path | None:
     return path if path.is_dir() and any(_shards_below(path)) else None
 
 
-def shards_of(path: Path) -> dict[str, list[Path]]:
+def shards_of(path: Path, notes: list[str] | None = None) -> dict[str, list[Path]]:
     """Return split -> shards in order; the validation part stands for a missing test part.
 
     The split is a word of the shard's name or that of its folder, such as `imagenet-train-0001.tar`; shards
@@ -88,6 +88,7 @@ def shards_of(path: Path) -> dict[str, list[Path]]:
 
     Args:
         path: a shard, a folder of shards, or a pattern.
+        notes: receives a line on a validation part beside a test part, which is ignored.
 
     Returns:
         The parts "train", and "test" if there is one.
@@ -105,10 +106,13 @@ def shards_of(path: Path) -> dict[str, list[Path]]:
             )
     else:
         paths = [path] if path.is_file() else list(_shards_below(path))
-    return divided(paths, [split_of_shard(each.name, _folder(each, path)) for each in paths], path)
+    splits = [split_of_shard(each.name, _folder(each, path)) for each in paths]
+    return divided(paths, splits, path, notes)
 
 
-def divided(shards: Sequence[_Shard], splits: Sequence[str], source: object) -> dict[str, list[_Shard]]:
+def divided(
+    shards: Sequence[_Shard], splits: Sequence[str], source: object, notes: list[str] | None = None
+) -> dict[str, list[_Shard]]:
     """Return split -> shards in order, see `shards_of`; `split_of_shard` has the split of each.
 
     Raises:
@@ -124,6 +128,8 @@ def divided(shards: Sequence[_Shard], splits: Sequence[str], source: object) -> 
             f"{source} has shards for {' and '.join(sorted(parts))}, but none for training; rename them, "
             "such as to train-000.tar"
         )
+    if TEST in parts and VAL in parts and notes is not None:
+        notes.append(unused_validation(f"{in_words(parts[VAL])}, first {parts[VAL][0]}"))
     test = parts.get(TEST) or parts.get(VAL)
     return {TRAIN: parts[TRAIN]} | ({TEST: test} if test else {})
 

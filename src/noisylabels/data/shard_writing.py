@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import tarfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
@@ -56,7 +57,7 @@ def write_shards(
         source: a `datasets.IterableDataset` (`load_dataset(..., streaming=True)`), whose images are copied as
             they are encoded; another iterable of mappings with image and label, or of pairs (image, label),
             with Pillow images or uint8 arrays (H, W) or (H, W, C), which become PNG; or a mapping of these by
-            part, with "train", and "test" or "validation".
+            part, with "train", and "test" or else "validation"; a warning names other parts.
         folder: the folder of the shards, PART-00000.tar and so on; nothing else should be in it.
         per_shard: examples per shard.
         label_column: the column of the labels; by default chosen by type and name, as in Parquet.
@@ -95,6 +96,10 @@ def _parts(source: Any) -> list[tuple[str, Any]]:
         if TRAIN not in named:
             raise InputError(f"the data set has the parts {', '.join(map(str, source))}, but no 'train'")
         test = next((split for split in (TEST, VAL) if split in named), None)
+        copied = [named[split] for split in (TRAIN, test) if split]
+        if ignored := sorted(str(name) for name in source if name not in copied):
+            used = "only the training part is copied" if test is None else f"{named[test]} is the test part"
+            warnings.warn(f"ignored the parts {', '.join(ignored)}: {used}", stacklevel=3)
         return [(TRAIN, source[named[TRAIN]]), *([(TEST, source[named[test]])] if test else [])]
     if isinstance(source, (str, bytes)) or not hasattr(type(source), "__iter__"):
         raise InputError(

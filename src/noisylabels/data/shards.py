@@ -169,7 +169,7 @@ class ShardStore:
 
 def _load(plan: ShardPlan) -> tuple[ImageSet, ImageSet]:
     path, options, notes = plan.path, plan.options, list(plan.notes)
-    parts = _parts(path)
+    parts = _parts(path, notes)
     shards = [shard for part in parts.values() for shard in part]
     indexes = _indexes(shards, options, notes)
     notes += _notes(indexes)
@@ -234,10 +234,10 @@ def _name(path: Path) -> str:
     return Path(os.path.abspath(path)).parent.name
 
 
-def _parts(path: Path) -> dict[str, list[AnyShard]]:
+def _parts(path: Path, notes: list[str]) -> dict[str, list[AnyShard]]:
     """Return split -> shards, see `shards_of`."""
     if (url := url_of(path)) is None:
-        return {split: list(map(LocalShard, some)) for split, some in shards_of(path).items()}
+        return {split: list(map(LocalShard, some)) for split, some in shards_of(path, notes).items()}
     from noisylabels.data.remote_shards import listed
 
     found: list[AnyShard] = []
@@ -245,7 +245,7 @@ def _parts(path: Path) -> dict[str, list[AnyShard]]:
     for shard, folder in listed(url):
         found.append(shard)
         splits.append(split_of_shard(shard.name, folder))
-    return divided(found, splits, url)
+    return divided(found, splits, url, notes)
 
 
 def _indexes(shards: Sequence[AnyShard], options: Options, notes: list[str]) -> list[ShardIndex]:

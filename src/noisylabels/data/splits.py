@@ -37,6 +37,30 @@ def split_of(name: object) -> str | None:
     return None if found is None else found.lastgroup
 
 
+def unused_validation(held: str) -> str:
+    """Return a note on a validation part that is ignored because there is a test part.
+
+    Args:
+        held: what the validation part holds, with its count.
+    """
+    return f"ignored the validation part ({held}): the test part is used for testing"
+
+
+def unread_splits(column: str, cells: Iterable[object]) -> list[str]:
+    """Return a note on a column of names of parts, of a set whose parts are files or keys; else nothing.
+
+    >>> unread_splits("split", ["train", "dev", "train"])
+    ["the column 'split' (dev, train) does not divide the set: give each part a file or key of its own"]
+    """
+    words = sorted(set(map(str, cells)))
+    if len(words) < 2 or not all(map(split_of, words)):
+        return []
+    return [
+        f"the column {column!r} ({', '.join(words)}) does not divide the set: give each part a file or "
+        "key of its own"
+    ]
+
+
 def all_splits(names: Sequence[str]) -> bool:
     """Return whether every name is, or ends in, the name of a split: "seg_train" and "seg_test", for example.
 

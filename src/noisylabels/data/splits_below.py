@@ -6,7 +6,7 @@ from pathlib import Path
 
 from noisylabels.core.checks import InputError
 from noisylabels.data.file_sources import folders_in, names_below
-from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
+from noisylabels.data.splits import TEST, TRAIN, VAL, by_split, unused_validation
 
 Block = list[tuple[str, Path]]  # class and folder of images, for one part
 
@@ -50,6 +50,11 @@ def splits_below(root: Path, layout: str) -> tuple[list[Block], list[str]]:
         for each in (TRAIN, split)
     ]
     notes = [f"folders such as {first} are parts of the set, in each class"]
+    unused = [root / name / each[VAL] for name, each in inside.items() if VAL in each and split == TEST]
+    if unused:
+        count = sum(1 for folder in unused for _ in names_below(folder))
+        first = unused[0].relative_to(root).as_posix()
+        notes.append(unused_validation(f"folders such as {first}, {count:,} image{'s' if count > 1 else ''}"))
     kept = sum(1 for block in used for _, folder in block for _ in names_below(folder))
     if more := sum(1 for name in classes for _ in names_below(root / name)) - kept:
         notes.append(f"left out {more:,} image{'s' if more > 1 else ''} of the classes beside these parts")
