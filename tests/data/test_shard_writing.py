@@ -149,6 +149,114 @@ def test_a_damaged_record_is_one_line(key, value, stream, tmp_path):
         write_shards(stream, tmp_path, per_shard=6)
 
 
+def mappings(values, **labels):
+    """Return examples with labels in columns."""
+    rows = zip(values, *labels.values(), strict=True)
+    return [
+        dict(zip(("image", *labels), (np.full((4, 4), n, np.uint8), *of), strict=True)) for n, *of in rows
+    ]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "how"),
+    [
+        (pairs(range(10)), pairs(range(50, 70)), "train part .* has another first example; pass a new iter"),
+        (pairs(range(10)), list(pairs(range(20))), "train part .* has 10 examples, not 20; pass another fol"),
+        (pairs(range(10)), [(np.zeros((4, 4), np.uint8), "b")], "train part .* has another first example"),
+        (
+            pairs(range(20), gone=10),
+            pairs(range(50, 70)),
+            "train part .* has another first example; pass a n",
+        ),
+        (
+            {"train": list(pairs(range(8))), "test": list(pairs(range(6)))},
+            {"train": list(pairs(range(8))), "test": list(pairs(range(20, 26)))},
+            r"test part \(test-00000.tar\) has another first example",
+        ),
+        (
+            mappings(range(8), label="abababab", fine="abcdabcd"),
+            mappings(range(8), fine="abcdabcd"),
+            "train part .* has the columns image and label, not image and fine; pass another folder",
+        ),
+    ],
+)
+def test_shards_of_another_data_set_are_refused(before, after, how, tmp_path):
+    try:
+        write_shards(before, tmp_path, per_shard=4)
+    except InputError as error:
+        assert "8 copied examples" in str(error)  # noqa: PT017
+    kept = contents(tmp_path)
+    fine = isinstance(after, list) and isinstance(after[0], dict)
+    message = f"^{tmp_path} holds a copy of another data set, whose {how}"
+    with pytest.raises(InputError, match=message) as caught:
+        write_shards(after, tmp_path, per_shard=4, label_column="fine" if fine else None)
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path) == kept
+
+
+def test_a_copy_names_the_data_set_that_it_is_of(stream, tmp_path):
+    stream.info.dataset_name = "pets"
+    write_shards(stream, tmp_path)
+    kept = contents(tmp_path)
+    write_shards(stream, tmp_path)
+    assert contents(tmp_path) == kept
+    with pytest.raises(InputError, match=r"a copy of another data set \(pets\), whose train part"):
+        write_shards(pairs(range(9)), tmp_path)
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+@pytest.mark.parametrize("recorded", ["now", "before", "never"])
+def test_a_copy_of_the_same_data_set_is_repeated(recorded, kind, tmp_path, monkeypatch):
+    def source():
+        return kind(mappings(range(9), label="ababababa"))
+
+    write_shards(source(), tmp_path, per_shard=9 if recorded == "never" else 4)
+    record = tmp_path / "train.state.json"
+    if recorded == "never":  # the process ended between the shard and its record
+        record.unlink()
+    if recorded == "before":  # the fields of columns and the source were not there
+        old = json.loads(record.read_text())
+        record.write_text(json.dumps({name: old[name] for name in ("examples", "shards", "done", "place")}))
+    kept = contents(tmp_path)
+    save = Image.Image.save  # another release of Pillow writes other bytes
+    monkeypatch.setattr(Image.Image, "save", lambda *given: save(*given, compress_level=1))
+    write_shards(source(), tmp_path, per_shard=9 if recorded == "never" else 4)
+    if recorded != "never":
+        assert contents(tmp_path) == kept
+    train, test = load(tmp_path)
+    assert len(train) + len(test) == 9
+
+
+@pytest.mark.parametrize("place", ["cats-7.tar", "train-00007.tar", "val/0.tar", "test-00000.tar"])
+def test_shards_of_others_in_the_folder_are_refused(place, tmp_path):
+    write_shards(pairs(range(10)), tmp_path / "other")
+    (tmp_path / "here" / place).parent.mkdir(parents=True)
+    (tmp_path / "other" / "train-00000.tar").rename(tmp_path / "here" / place)
+    with pytest.raises(InputError, match=rf"here holds shards that are not of this copy, {place}, and load"):
+        write_shards(pairs(range(10)), tmp_path / "here")
+    assert [path.name for path in (tmp_path / "here").rglob("*.*")] == [place.rpartition("/")[2]]
+
+
+def test_a_copy_that_has_lost_a_shard_is_named(tmp_path):
+    write_shards(pairs(range(10)), tmp_path, per_shard=4)
+    (tmp_path / "train-00001.tar").unlink()
+    with pytest.raises(InputError, match=r"has lost train-00001\.tar; remove the folder and copy again$"):
+        write_shards(pairs(range(10)), tmp_path, per_shard=4)
+
+
+def test_a_finished_copy_needs_no_stream(stream, tmp_path):
+    write_shards(stream, tmp_path)
+    write_shards(broken(stream, 0), tmp_path)
+    with pytest.raises(
+        InputError, match=r"^the train part ended after 0 copied examples with an error \(Gon"
+    ):
+        write_shards(broken(stream, 0), tmp_path / "new")
+
+
 def test_pairs_of_pillow_images_and_arrays_become_png(tmp_path):
     arrays = [np.full((5, 5), 10 * number, dtype=np.uint8) for number in range(10)]
     images = [Image.fromarray(array) if number % 2 else array for number, array in enumerate(arrays)]

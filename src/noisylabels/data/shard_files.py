@@ -77,7 +77,7 @@ def find(path: Path) -> Path | None:
     """Return `path` if it is a shard, or a folder that holds shards, itself or in a folder per split."""
     if path.is_file():
         return path if path.name.lower().endswith(SUFFIX) else None
-    return path if path.is_dir() and any(_shards_below(path)) else None
+    return path if path.is_dir() and any(shards_below(path)) else None
 
 
 def shards_of(path: Path, notes: list[str] | None = None) -> dict[str, list[Path]]:
@@ -105,7 +105,7 @@ def shards_of(path: Path, notes: list[str] | None = None) -> dict[str, list[Path
                 f"{'it' if len(missing) == 1 else 'them'}, or correct the pattern"
             )
     else:
-        paths = [path] if path.is_file() else list(_shards_below(path))
+        paths = [path] if path.is_file() else list(shards_below(path))
     splits = [split_of_shard(each.name, _folder(each, path)) for each in paths]
     return divided(paths, splits, path, notes)
 
@@ -151,7 +151,7 @@ def _folder(shard: Path, source: Path) -> str | None:
     return shard.parent.name if shard.parent.parent == source else None
 
 
-def _shards_below(folder: Path) -> Iterator[Path]:
+def shards_below(folder: Path) -> Iterator[Path]:
     """Yield the shards of a folder and of its folders for splits, sorted."""
     for place in (folder, *(folder / name for name in folders_in(folder) if split_of(name))):
         yield from (place / name for name in file_names_in(place) if name.lower().endswith(SUFFIX))

@@ -13,31 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from typing_extensions import TypedDict
 
 from noisylabels.core.checks import InputError, check_whole, one_line
 from noisylabels.core.files import atomic_replace, make_folder, remove_file, write_json
-from noisylabels.core.schema import read_checked
+from noisylabels.core.opening import open_file
 from noisylabels.data.decode import Progress
 from noisylabels.data.parquet import check_column, choose_column
+from noisylabels.data.shard_records import CopyState, check_shards, copy_state, shard_path
 from noisylabels.data.splits import TEST, TRAIN, VAL, by_split
 
 _unfinished: dict[Path, Iterator[Any]] = {}  # record of a copy -> the iterator that it has read from
 
 _ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
-
-
-class _State(TypedDict):
-    """How far a part is copied.
-
-    examples, shards: their numbers so far; done: whether these are all; place: where the stream goes on, of
-    `IterableDataset.state_dict`, or null.
-    """
-
-    examples: int
-    shards: int
-    done: bool
-    place: dict[str, Any] | None
 
 
 def write_shards(
@@ -51,7 +38,9 @@ def write_shards(
     """Copy a data set that can only be read in order into WebDataset shards, which `load` reads.
 
     One shard is in memory at a time. An interrupted copy continues when the same call is repeated: at the
-    last finished shard, by the stream's own position if it has one (`state_dict`), else by skipping.
+    last finished shard, by the stream's own position if it has one (`state_dict`), else by skipping. A
+    folder with shards of another data set is refused: the first example is compared, and the number of
+    examples if the data set has a length.
 
     Args:
         source: a `datasets.IterableDataset` (`load_dataset(..., streaming=True)`), whose images are copied as
@@ -68,7 +57,7 @@ def write_shards(
 
     Raises:
         InputError: there is no image or label column, an image cannot be used, the stream ends with an error,
-            or the disk has too little space; finished shards stay.
+            the folder has shards of another data set, or the disk has too little space; finished shards stay.
 
     >>> import tempfile, numpy as np
     >>> images = np.zeros((10, 4, 4), dtype=np.uint8)
@@ -79,9 +68,11 @@ def write_shards(
     """
     folder = Path(folder).expanduser()
     check_whole(per_shard, "examples per shard", 1)
-    for name, stream in _parts(source):
+    parts = dict(_parts(source))
+    for name, stream in parts.items():
         try:
-            _copy(stream, make_folder(folder), name, per_shard, label_column, progress)
+            check_shards(make_folder(folder), parts)
+            _copy(stream, folder, name, per_shard, label_column, progress)
         except OSError as error:
             raise InputError(
                 f"the {name} part cannot be copied into {folder} ({one_line(error)}); finished shards are "
@@ -116,6 +107,7 @@ class _Reading(NamedTuple):
     columns: tuple[str, str] | None  # image and label, if examples are mappings
     class_names: tuple[str, ...]  # of labels that are numbers of a ClassLabel
     total: int  # 0 if it is unknown
+    source: str | None = None  # the name of the data set
 
 
 def _copy(
@@ -123,11 +115,7 @@ def _copy(
 ) -> None:
     """Copy one part, after the shards that an interrupted call has finished."""
     record = folder / f"{name}.state.json"
-    state = _State(examples=0, shards=0, done=False, place=None)
-    if record.exists():
-        state = read_checked(record, _State, f"remove {folder} and copy again")
-    if state["done"]:
-        return
+    state = copy_state(folder, name)
     if _unfinished.get(record) is stream:
         raise InputError(
             f"a copy that did not end has read from the iterator of the {name} part, whose next examples "
@@ -135,7 +123,16 @@ def _copy(
         )
     if isinstance(stream, Iterator):
         _unfinished[record] = stream
-    reading = _reading(stream, name, label_column)
+    try:
+        reading = _compared(_reading(stream, name, label_column), folder, name, state)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        if not state["done"]:  # a finished copy needs no stream
+            raise _ended(name, record, state, [], error) from error
+    if state["done"]:
+        _unfinished.pop(record, None)
+        return
     _check_room(stream, folder, name)
     stream = reading.stream
     if state["place"] is not None and hasattr(stream, "load_state_dict"):
@@ -154,11 +151,15 @@ def _copy(
             raise _ended(name, record, state, some, error) from error
         at, shards = state["examples"], state["shards"]
         if some:
-            _write(folder / f"{name}-{shards:05d}.tar", some, at, reading, name)
+            _write(shard_path(folder, name, shards), some, at, reading, name)
         done = len(some) < per_shard
         place = None if done else _place(stream)
         copied = at + len(some)
-        state = _State(examples=copied, shards=shards + bool(some), done=done, place=place)
+        columns = list(reading.columns) if reading.columns else None
+        state = CopyState(
+            examples=copied, shards=shards + bool(some), done=done, place=place, columns=columns
+        )
+        state["source"] = reading.source
         write_json(record, state)
         if progress:
             progress(f"copying {name}", copied, reading.total)
@@ -168,7 +169,7 @@ def _copy(
         raise InputError(f"the {name} part has no examples; a generator can be read only once")
 
 
-def _ended(name: str, record: Path, state: _State, read: list[Any], error: Exception) -> InputError:
+def _ended(name: str, record: Path, state: CopyState, read: list[Any], error: Exception) -> InputError:
     at = f"{state['examples']:,} copied examples"
     what = f"the {name} part ended after {at} with an error ({one_line(error)})"
     if state["place"] is not None and not read:
@@ -177,7 +178,7 @@ def _ended(name: str, record: Path, state: _State, read: list[Any], error: Excep
     return InputError(f"{what}; the same call {new}goes on from there")
 
 
-def _skipped(stream: Iterable[Any], name: str, state: _State) -> Iterator[Any]:
+def _skipped(stream: Iterable[Any], name: str, state: CopyState) -> Iterator[Any]:
     """Yield the examples after those that are copied."""
     examples = iter(stream)
     found = sum(1 for _ in islice(examples, state["examples"]))
@@ -204,9 +205,7 @@ def _reading(stream: Any, name: str, label_column: str | None) -> _Reading:
     where = f"the {name} part"
     features = dict(getattr(stream, "features", None) or {})
     if not features:
-        first = next(iter(stream), None) if iter(stream) is not stream else None
-        if first is None:  # a generator, whose first example would be lost
-            first, stream = _peeked(stream)
+        first, stream = _peeked(stream)
         if not isinstance(first, Mapping):
             return _Reading(stream, None, (), 0)
         features = {column: _kind(value) for column, value in first.items()}
@@ -221,13 +220,76 @@ def _reading(stream: Any, name: str, label_column: str | None) -> _Reading:
     if hasattr(features[image], "decode") and hasattr(stream, "cast_column"):
         stream = stream.cast_column(image, type(features[image])(decode=False))  # as they are encoded
     total = getattr(_split_info(stream), "num_examples", None) or 0
-    return _Reading(stream, (image, label), tuple(getattr(features[label], "names", None) or ()), total)
+    names = tuple(getattr(features[label], "names", None) or ())
+    source = getattr(getattr(stream, "info", None), "dataset_name", None)
+    return _Reading(stream, (image, label), names, total, source and str(source))
 
 
-def _peeked(stream: Iterable[Any]) -> tuple[Any, Iterator[Any]]:
+def _peeked(stream: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
+    """Return the first example of a stream, None if it has none, and the whole stream."""
     examples = iter(stream)
     some = list(islice(examples, 1))
-    return (some[0] if some else None), chain(some, examples)
+    # the first example of an iterator would be lost
+    return (some[0] if some else None), (chain(some, examples) if examples is stream else stream)
+
+
+def _compared(reading: _Reading, folder: Path, name: str, state: CopyState) -> _Reading:
+    """Return the reading if the shards of a part are of the same data set, see `write_shards`.
+
+    Raises:
+        InputError: they are of another one, which the message describes.
+    """
+    shard = shard_path(folder, name, 0)
+    if not shard.exists():
+        return reading
+    first, stream = _peeked(reading.stream)
+    if first is None:
+        return reading
+    columns, size = state.get("columns"), _size(stream)
+    here = list(reading.columns) if reading.columns else None
+    if columns and here and columns != here:
+        other = f"the columns {' and '.join(columns)}, not {' and '.join(here)}"
+    elif not _begins_with(shard, _members(first, 0, reading, name)):
+        other = "another first example"
+    elif state["done"] and size not in (None, state["examples"]):
+        other = f"{state['examples']:,} examples, not {size:,}"
+    else:
+        return reading._replace(stream=stream)
+    new = "a new iterator and " if isinstance(reading.stream, Iterator) else ""
+    whose = f" ({state['source']})" if state.get("source") else ""
+    raise InputError(
+        f"{folder} holds a copy of another data set{whose}, whose {name} part ({shard.name}) has {other}; "
+        f"pass {new}another folder, or remove this one to copy again"
+    )
+
+
+def _size(stream: Any) -> int | None:
+    """Return the number of examples of a stream if it is known."""
+    try:
+        return len(stream)
+    except Exception:  # no length, or one that this object cannot tell
+        return None
+
+
+def _begins_with(shard: Path, members: list[tuple[str, bytes]]) -> bool:
+    """Return whether the first example of a shard is an image and a label, with equal bytes or pixels."""
+    from PIL import Image
+
+    try:
+        with open_file(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            held = [(each.name, tar.extractfile(each)) for each in islice(tar, 2)]
+            found = [(each, b"" if content is None else content.read()) for each, content in held]
+    except tarfile.TarError:
+        return False
+    if found == members:
+        return True
+    if [name for name, _ in found] != [name for name, _ in members] or found[1] != members[1]:
+        return False
+    try:  # another release of Pillow may write other bytes
+        one, other = (np.asarray(Image.open(io.BytesIO(some[0][1]))) for some in (found, members))
+    except Exception:  # decoders can raise anything for a damaged file
+        return False
+    return np.array_equal(one, other)
 
 
 def _kind(value: Any) -> str:
@@ -255,25 +317,29 @@ def _check_room(stream: Any, folder: Path, name: str) -> None:
 def _write(path: Path, examples: list[Any], first: int, reading: _Reading, name: str) -> None:
     with atomic_replace(path) as temporary, tarfile.open(temporary, "w") as tar:
         for number, example in enumerate(examples, start=first):
-            where = f"{name}:{number}"
-            if reading.columns is not None:
-                image, label = (example[column] for column in reading.columns)
-            elif isinstance(example, (tuple, list)) and len(example) >= 2:
-                image, label = example[0], example[1]
-            else:
-                raise InputError(f"{where} is a {type(example).__name__}, expected (image, label)")
-            ending, content = _encoded(image, where)
-            label = label.item() if hasattr(label, "item") else label
-            if isinstance(label, int) and 0 <= label < len(reading.class_names):
-                label = reading.class_names[label]
-            if label is None or isinstance(label, (list, dict)) or (label == -1 and reading.class_names):
-                raise InputError(
-                    f"{where} has the label {label!r}, expected a class; filter such examples out"
-                )
-            for each, bytes_ in ((ending, content), ("json", json.dumps({"label": label}).encode())):
-                header = tarfile.TarInfo(f"{number:09d}.{each}")
-                header.size = len(bytes_)
-                tar.addfile(header, io.BytesIO(bytes_))
+            for member, content in _members(example, number, reading, name):
+                header = tarfile.TarInfo(member)
+                header.size = len(content)
+                tar.addfile(header, io.BytesIO(content))
+
+
+def _members(example: Any, number: int, reading: _Reading, name: str) -> list[tuple[str, bytes]]:
+    """Return name and content of the members of an example: its image and its label."""
+    where = f"{name}:{number}"
+    if reading.columns is not None:
+        image, label = (example[column] for column in reading.columns)
+    elif isinstance(example, (tuple, list)) and len(example) >= 2:
+        image, label = example[0], example[1]
+    else:
+        raise InputError(f"{where} is a {type(example).__name__}, expected (image, label)")
+    ending, content = _encoded(image, where)
+    label = label.item() if hasattr(label, "item") else label
+    if isinstance(label, int) and 0 <= label < len(reading.class_names):
+        label = reading.class_names[label]
+    if label is None or isinstance(label, (list, dict)) or (label == -1 and reading.class_names):
+        raise InputError(f"{where} has the label {label!r}, expected a class; filter such examples out")
+    record = json.dumps({"label": label}).encode()
+    return [(f"{number:09d}.{ending}", content), (f"{number:09d}.json", record)]
 
 
 def _encoded(image: Any, where: str) -> tuple[str, bytes]:
