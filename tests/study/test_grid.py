@@ -38,7 +38,7 @@ def test_cells_are_the_product_of_the_axes_over_recipe_and_fixed_settings():
 
 def test_exclusions_and_overrides():
     table = TWO | {
-        "exclude": [{"loss": "ce", "noise": "sym*"}, {"seed": 2, "loss": ["mae", "rce"]}],
+        "exclude": [{"loss": "ce", "noise": "sym*"}, {"seed": 2, "loss": ["mae", "m*"]}],
         "override": [
             {"when": {"noise": "asymmetric:*"}, "set": {"precision": "bfloat16", "lr": 0.5}},
             {"when": {"loss": "mae"}, "set": {"lr": 1}},
@@ -172,6 +172,43 @@ def test_a_study_that_is_wrong(change: dict, message: str):
     with pytest.raises(InputError, match=re.escape(message)) as error:
         from_table(TWO | change, "two").cells()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["exclude", "override"])
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ({"loss": "mea"}, "no loss of the study two is 'mea', the pattern of an [[{}]]; did you mean 'mae'?"),
+        (
+            {"loss": ["ce", "mea"]},
+            "no loss of the study two is 'mea', the pattern of an [[{}]]; did you mean",
+        ),
+        ({"noise": "sym*", "loss": "n*"}, "is 'n*', the pattern of an [[{}]]; known: ce, mae"),
+        ({"seed": 3}, "no seed of the study two is '3', the pattern of an [[{}]]; known: 1, 2"),
+        ({"loss": []}, "no loss of the study two is '[]', the pattern of an [[{}]]; known: ce, mae"),
+    ],
+)
+def test_a_pattern_that_no_value_matches(key: str, pattern: dict, message: str):
+    of = [pattern if key == "exclude" else {"when": pattern, "set": {"lr": 1}}]
+    with pytest.raises(InputError, match=re.escape(message.format(key))) as error:
+        from_table(TWO | {key: of}, "two")
+    assert "\n" not in str(error.value)
+
+
+def test_patterns_may_match_cells_that_only_leaves_out():
+    more = {"exclude": [{"seed": "2"}], "override": [{"when": {"loss": "m*"}, "set": {"lr": 1}}]}
+    study = from_table(TWO | more, "two")
+    assert names(study, only={"loss": "ce", "noise": "sym*"}) == [("ce", "symmetric:0.2", 1)]
+
+
+def test_the_studies_in_the_repository_load():
+    folder = Path(__file__).parents[2] / "benchmarks" / "studies"
+    loaded = [load_study(str(path)) for path in folder.glob("*.toml")] + [
+        load_study(name) for name in studies()
+    ]
+    assert len(loaded) > 30
+    assert any(study.exclude for study in loaded)
+    assert any(study.override for study in loaded)
 
 
 def test_a_file(tmp_path: Path):

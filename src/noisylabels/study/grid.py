@@ -75,7 +75,8 @@ class Study:
         override: pairs of (axis -> pattern, settings of the matching cells); later ones take precedence.
 
     Raises:
-        InputError: an unknown setting, a wrong type, an empty axis, or a pattern for an unknown axis.
+        InputError: an unknown setting, a wrong type, an empty axis, or a pattern for an unknown axis or
+            value.
     """
 
     name: str
@@ -99,13 +100,16 @@ class Study:
                 raise InputError(f"the axis {axis!r} of the study {self.name} has a duplicate value")
         if not self.axes:
             raise InputError(f"the study {self.name} has no axes; add [axes] with, for example, loss = [...]")
-        for where in (*self.exclude, *(when for when, _ in self.override)):
-            for axis in where:
-                if axis not in self.axes:
-                    raise InputError(
-                        f"a pattern of the study {self.name} names {axis!r}, which is not an axis"
-                        + did_you_mean(axis, self.axes)
-                    )
+        of_overrides = (when for when, _ in self.override)
+        for key, tables in (("exclude", self.exclude), ("override", of_overrides)):
+            for where in tables:
+                for axis, pattern in where.items():
+                    if axis not in self.axes:
+                        raise InputError(
+                            f"a pattern of the study {self.name} names {axis!r}, which is not an axis"
+                            + did_you_mean(axis, self.axes)
+                        )
+                    self._check_pattern(axis, pattern, f", the pattern of an [[{key}]]")
         for layer in (self.fixed, *(settings for _, settings in self.override)):
             for name in layer:
                 if name in OWN:
@@ -150,10 +154,7 @@ class Study:
                 raise InputError(
                     f"{axis!r} is not an axis of the study {self.name}{did_you_mean(axis, self.axes)}"
                 )
-            for pattern in only[axis]:
-                if not any(self._fits({axis: value}, {axis: pattern}) for value in self.axes[axis]):
-                    hint = did_you_mean(str(pattern), map(str, self.axes[axis]))
-                    raise InputError(f"no {axis} of the study {self.name} is {str(pattern)!r}{hint}")
+            self._check_pattern(axis, only[axis])
         count = 1
         for values in self.axes.values():
             count *= len(values)
@@ -182,6 +183,20 @@ class Study:
             yield Cell(name, at, resolved.config, identity)
         if not seen:
             raise InputError(f"no cell of the study {self.name} is left; check its exclusions and --only")
+
+    def _check_pattern(self, axis: str, pattern: Any, where: str = "") -> None:
+        """Raise an `InputError` if a pattern, or one of a list, matches no value of an axis.
+
+        Args:
+            axis: the axis.
+            pattern: the pattern, or a list of them.
+            where: what the error says of the place of the pattern.
+        """
+        each_of = pattern if isinstance(pattern, list | tuple) and pattern else [pattern]
+        for each in each_of:
+            if not any(self._fits({axis: value}, {axis: each}) for value in self.axes[axis]):
+                hint = did_you_mean(str(each), map(str, self.axes[axis]))
+                raise InputError(f"no {axis} of the study {self.name} is {str(each)!r}{where}{hint}")
 
     def _fits(self, at: Mapping[str, Any], patterns: Mapping[str, Any]) -> bool:
         """Return whether the axes of a cell match all patterns."""
