@@ -42,4 +42,4 @@ def test_a_loop_of_your_own_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = nl.load("digits")
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     with pytest.warns(UserWarning, match="bfloat16 is slow"):
-        nl.fit(model, train, test, nl.losses.ce(), epochs=1, precision="bfloat16")
+        nl.fit(model, train, test, nl.loss("ce"), epochs=1, precision="bfloat16")
