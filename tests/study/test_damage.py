@@ -555,21 +555,30 @@ def test_a_study_with_such_a_failure_says_so_by_its_exit_code(study, tmp_path, c
     assert "2 left" in said
 
 
-def test_a_full_disk_ends_the_study_and_fails_no_cell(study, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "is full; free some space\n"),
+        (errno.EDQUOT, "is full; free some space\n"),
+        (errno.EFBIG, "exceed the size that the system allows; raise the limit (ulimit -f)\n"),
+    ],
+)
+def test_a_disk_without_room_ends_the_study_and_fails_no_cell(
+    study, tmp_path, capsys, monkeypatch, code, remedy
+):
     def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(code, os.strerror(code))
 
     fsync = os.fsync
-    for writes in range(
-        2, 9
-    ):  # study.json, config.json, labels.parquet, environment.json, history.jsonl, ...
+    # study.json, config.json, labels.parquet, environment.json, history.jsonl, ...
+    for writes in range(2, 9) if code == errno.ENOSPC else (2, 6):
         shutil.rmtree(tmp_path / "study", ignore_errors=True)
         room = iter([fsync] * writes)
         monkeypatch.setattr(os, "fsync", lambda fd, room=room: next(room, full)(fd))
         assert main(study) == 2
         said = capsys.readouterr().err
         assert "2 left" in said
-        assert said.endswith("is full; free some space\n")
+        assert said.endswith(remedy)
         monkeypatch.setattr(os, "fsync", fsync)
         assert main(study) == 0
         assert "2 of 2 cells done" in capsys.readouterr().out

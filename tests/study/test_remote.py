@@ -712,6 +712,10 @@ def test_requests_of_a_cell(store):
         (["--out", "file://host/a"], "file://host/a names no folder; expected file:///PATH"),
         (["--out", "s3://"], "s3: names no place; expected a URL such as s3://BUCKET/PATH"),
         (["--out", "memory://t/s", "--track", "tensorboard"], "--track tensorboard writes beside the runs"),
+        (
+            ["--out", "memory://t/s"],
+            "memory://t/s is in the memory of each process, so no run would be kept; ",
+        ),
     ],
 )
 def test_urls_and_settings_that_do_not_fit(words, message, tmp_path, capsys):

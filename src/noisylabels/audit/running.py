@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import warnings
@@ -19,6 +18,7 @@ from noisylabels.core.checks import InputError, check_choice, check_whole
 from noisylabels.core.files import (
     locked_folder,
 )
+from noisylabels.core.opening import has_no_room
 from noisylabels.core.row_index import match_mask
 from noisylabels.core.spelling import LOOKALIKES
 from noisylabels.experiment.reporter import Reporter, Silent
@@ -178,7 +178,7 @@ def _in_folder(job: Job, folder: Path) -> Audit:
         try:
             return job.run_in(folder)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not has_no_room(error):
                 raise
             raise InputError(
                 f"the audit's folder {folder} cannot be written: {error.strerror}; free some space and run "

@@ -258,6 +258,7 @@ class StudyCommand:
         self._check_executor()
         check_trackers(self.track)  # raises before anything starts
         store.check_track(self.track)
+        store.check_kept()
         found = self._found(study, cells)
         earlier = store.note(study.title, cells)
         # a tracker receives the history of a run while it runs

@@ -93,6 +93,20 @@ def may_pass(error: BaseException | None) -> bool:
     return False
 
 
+def has_no_room(error: BaseException | None) -> bool:
+    """Return whether a file could not be written for want of room: a full disk, a quota, a limit of its size.
+
+    >>> has_no_room(OSError(errno.ENOSPC, "")), has_no_room(OSError(errno.EIO, ""))
+    (True, False)
+    """
+    if not isinstance(error, OSError):
+        return False
+    limited = error.errno == errno.EFBIG and error.strerror == os.strerror(
+        errno.EFBIG
+    )  # not one of `read_bytes`
+    return limited or error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def read_status(path: Location, most_bytes: int) -> tuple[bytes, os.stat_result]:
     """Return the content and the status of a regular file, in half the time of `read_bytes`.
 

@@ -6,7 +6,6 @@ object or the new one, never a part.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -22,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from noisylabels.core.checks import InputError, one_line
 from noisylabels.core.files import atomic_replace, check_within, read_content, remove_file
-from noisylabels.core.opening import check_regular
+from noisylabels.core.opening import check_regular, has_no_room
 from noisylabels.core.urls import PAUSES, lasting, open_files
 
 CONNECTIONS = 16
@@ -276,7 +275,7 @@ class Objects:
                     f"{where} does not exist ({one_line(error)}); check the name of the bucket"
                 ) from None
             except Exception as error:
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if has_no_room(error):
                     raise
                 if (reason := lasting(error)) is not None:
                     raise InputError(f"cannot {kind} {where}: {reason}") from None

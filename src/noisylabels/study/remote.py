@@ -134,6 +134,14 @@ class RemoteStore(Store):
                 "copy the study into a folder and repeat the command there"
             )
 
+    def check_kept(self) -> None:
+        """Raise an `InputError` if the store is in the memory of each process alone."""
+        if self.place.startswith("memory:"):
+            raise InputError(
+                f"{self.place} is in the memory of each process, so no run would be kept; give --out a folder"
+                " or a URL such as s3://BUCKET/PATH"
+            )
+
     # What is there ------------------------------------------------------------------------------------
 
     def refresh(self) -> None:

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 from noisylabels.core.checks import InputError
 from noisylabels.core.interrupt import stop_on_signals
+from noisylabels.core.opening import has_no_room
 from noisylabels.study.equal_runs import EqualCells, copy_from_equal
 from noisylabels.study.executors import Executor, Inline, Lost, Processes
 from noisylabels.study.grid import Cell
 from noisylabels.study.objects import Unreachable
 from noisylabels.study.store import Store, left
-from noisylabels.study.worker import STOP_SECONDS, disk_is_full
+from noisylabels.study.worker import STOP_SECONDS
 
 TRIES = 3
 """Number of tries ended by a killed worker or a damaged folder after which a cell fails: it may need too much
@@ -131,7 +132,7 @@ class Work:
             }
             again = False
         except OSError as error:  # a read-only folder, for example
-            answer["status"], again = "full" if disk_is_full(error) else "refused", False
+            answer["status"], again = "full" if has_no_room(error) else "refused", False
             answer["message"] += f" (the failure cannot be recorded: {error.strerror})"
         if answer["status"] == "full":
             self.full, answer["status"] = answer["message"], "interrupted"

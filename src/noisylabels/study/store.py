@@ -103,6 +103,9 @@ class Store:
     def check_track(self, track: Sequence[str]) -> None:
         """Raise an `InputError` if trackers cannot follow the runs of this study."""
 
+    def check_kept(self) -> None:
+        """Raise an `InputError` if nothing that is stored would outlive this process."""
+
     def order(self, cell: Cell) -> dict[str, Any]:
         """Return the configuration that a worker is sent."""
         return to_dict(cell.config) | {"out": str(self.path(cell))}

@@ -43,6 +43,7 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
         return carry_out_at(config["at"], rest, stop, track, carry_out)
     from noisylabels.core.checks import Busy, CorruptedFile, InputError, one_line
     from noisylabels.core.interrupt import Interrupted
+    from noisylabels.core.opening import has_no_room
     from noisylabels.experiment import Notes, RunConfig, run
 
     class Steps(Notes):
@@ -70,16 +71,18 @@ def carry_out(config: dict[str, Any], stop: Any, track: Sequence[str] = ()) -> d
     except CorruptedFile as error:
         return answer("damaged", str(error))
     except (Exception, SystemExit) as error:  # any failure of one cell must not stop the study
-        if disk_is_full(error) or disk_is_full(error.__context__):
-            return answer("full", f"the disk of {config['out']} is full; free some space")
+        for each in (error, error.__context__):
+            if isinstance(each, OSError) and has_no_room(each):
+                return answer("full", _no_room(each, config["out"]))
         if isinstance(error, InputError):
             return answer("refused", str(error))
         return answer("refused", one_line(error), trace=traceback.format_exc())
 
 
-def disk_is_full(error: BaseException | None) -> bool:
-    """Return whether an error means that the disk is full."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+def _no_room(error: OSError, out: str) -> str:
+    if error.errno == errno.EFBIG:
+        return f"the files of {out} exceed the size that the system allows; raise the limit (ulimit -f)"
+    return f"the disk of {out} is full; free some space"
 
 
 def main() -> None:
