@@ -233,6 +233,41 @@ def test_parts_of_a_tensor_data_set_of_rows_are_rows():
     assert nl.load(some)[0].digest == nl.load((X[order[2:]], y[order[2:]]))[0].digest
 
 
+class Shifted(torch.utils.data.TensorDataset):
+    def __getitem__(self, row):
+        x, y = super().__getitem__(row)
+        return x, (y + 1) % 2
+
+
+class Named(torch.utils.data.TensorDataset):
+    pass
+
+
+def test_parts_of_a_tensor_data_set_that_changes_its_rows_are_not_read_past_it():
+    X, y = torch.from_numpy(ROWS.astype(np.float32)), torch.arange(N) % 2
+    named = torch.utils.data.Subset(Named(X, y), range(N))
+    assert nl.load(named)[0].digest == nl.load((X, y))[0].digest
+    for whole in (Shifted(X, y), torch.utils.data.Subset(Shifted(X, y), range(N))):
+        with pytest.raises(InputError, match=r"for rows of features pass the pair \(X, y\)"):
+            nl.load(whole)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        torch.utils.data.Subset(torch.utils.data.TensorDataset(torch.zeros(9, 2), torch.arange(9)), [1, 200]),
+        torch.utils.data.ConcatDataset(
+            [torch.utils.data.TensorDataset(torch.zeros(9, k), torch.arange(9)) for k in (4, 5)]
+        ),
+    ],
+    ids=["subset", "concatenation"],
+)
+def test_parts_of_tensor_data_sets_that_do_not_fit_are_one_line(source):
+    with pytest.raises(InputError, match=r"^the (Subset|ConcatDataset) cannot be read: ") as error:
+        nl.load(source)
+    assert "\n" not in str(error.value)
+
+
 class OwnRows(torch.utils.data.Dataset):
     def __len__(self):
         return N

@@ -399,7 +399,6 @@ def test_the_fast_path_equals_the_reference(name, classes):
 UNDEFINED_IF_MASKED = {  # of the logits themselves, or of costs of every label, one of which is infinite
     "unhinged",
     "ls",
-    "peer",
     "logit_clip",
     "logit_norm",
 }

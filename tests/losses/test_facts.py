@@ -155,6 +155,29 @@ def test_masked_classes_leave_blurry_and_piecewise_zero_finite():
         assert slope[0, 2] == 0
 
 
+def test_soft_labels_and_peer_do_not_pay_for_a_masked_class():
+    z = torch.tensor([[2.0, 0.0, -math.inf], [0.0, 1.0, -math.inf]], requires_grad=True)
+    for name, labels in (
+        ("ce", torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.8, 0.0]])),
+        ("ce", torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])),
+        ("peer", torch.tensor([0, 1])),
+    ):
+        value = loss(name)(z, labels)
+        (slope,) = torch.autograd.grad(value, z)
+        short = labels[:, :2] if labels.ndim == 2 else labels
+        torch.testing.assert_close(value, loss(name)(z[:, :2], short))
+        assert slope.isfinite().all()
+        assert (slope[:, 2] == 0).all()
+    assert loss("peer")(z, torch.tensor([0, 1])).item() == pytest.approx(-0.75)
+
+
+def test_negative_learning_with_all_other_classes_masked():
+    z = torch.tensor([[1.0, -math.inf, -math.inf]], requires_grad=True)
+    value = loss("nl")(z, torch.tensor([0]))
+    (slope,) = torch.autograd.grad(value, z)
+    assert (value.item(), slope.tolist()) == (0.0, [[0.0, 0.0, 0.0]])
+
+
 RATIOS = {
     "mae": 1.0,
     "rce": 1.0,

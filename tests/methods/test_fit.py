@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import noisylabels as nl
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import feature_set
+from noisylabels.data.images import class_numbers
 
 N, D, K = 24, 5, 3
 
@@ -45,7 +46,11 @@ def fit(**given):
         ({"loss": "nce+mae"}, "the loss is 'nce+mae', expected a function or a module"),
         ({"loss": nn.CrossEntropyLoss}, "the loss is the class CrossEntropyLoss, expected an object"),
         ({"folder": __file__}, f"{__file__} is a file, expected a folder"),
+        ({"folder": 3}, "folder is 3, expected the path of a folder"),
         ({"callbacks": nl.Callback()}, "callbacks is a Callback, expected a list"),
+        ({"callbacks": 3}, "callbacks is a int, expected a list"),
+        ({"weights": [[1.0], [1.0, 2.0]] * 48}, "weights are a list, expected one finite number"),
+        ({"positions": [[1], [2, 3]]}, "positions are invalid, expected int64 numbers from 0 to 23"),
         ({"weights": "balanced"}, "weights are 'balanced', expected one finite number"),
         ({"weights": [[1.0], [1.0, 2.0]]}, "weights are [[1.0], [1.0, 2.0]], expected one finite number"),
         ({"positions": [1, 0]}, "positions are invalid, expected int64 numbers from 0 to 23"),
@@ -57,6 +62,15 @@ def test_an_argument_of_the_wrong_kind_is_named_in_one_line(given, words):
     with pytest.raises(InputError, match=re.escape(words)) as error:
         fit(**given)
     assert "\n" not in str(error.value)
+
+
+def test_series_count_by_place_whatever_their_index():
+    pd = pytest.importorskip("pandas")
+    weights = np.linspace(0.5, 2, N)
+    found = fit(weights=pd.Series(weights, index=range(5, 5 + N)))
+    assert found.rows[-1]["train_loss"] == fit(weights=weights).rows[-1]["train_loss"]
+    labels = class_numbers(pd.Series([0, 1, 2], index=[5, 6, 7]))
+    assert labels.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("kind", [list, tuple, torch.as_tensor])

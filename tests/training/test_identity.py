@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import noisylabels as nl
 from noisylabels.core.checks import InputError
 from noisylabels.data.features import feature_set
 from noisylabels.methods.elr import EarlyLearning
+from noisylabels.methods.standard import Standard
 from noisylabels.training.identity import constants
 
 SCALE = 2.0
@@ -55,9 +57,18 @@ def closed(share: float) -> Any:
     return inner
 
 
-def by_global(factor: float) -> Any:
-    names = {"SCALE": factor, "functional": functional}
-    exec("def loss(logits, target): return SCALE * functional.cross_entropy(logits, target)", names)
+def weighted(weights: Any) -> Any:
+    return lambda logits, target: functional.cross_entropy(logits, target, weight=torch.as_tensor(weights))
+
+
+def by_global(factor: Any, used: str = "SCALE", more: str = "") -> Any:
+    names = {"SCALE": factor, "functional": functional, "__name__": __name__, "device": factor}
+    lines = [
+        "def loss(logits, target):",
+        more,
+        f"    return {used} * functional.cross_entropy(logits, target)",
+    ]
+    exec("\n".join(lines), names)
     return names["loss"]
 
 
@@ -73,6 +84,16 @@ LOSSES: dict[str, Callable[[float], Any]] = {
     "global": by_global,
     "code": lambda x: (lambda z, y: z.mean()) if x < 0.4 else (lambda z, y: z.std()),
     "code inside": lambda x: (lambda z, y: (lambda: 1)()) if x < 0.4 else (lambda z, y: (lambda: 2)()),
+    "tensor of a partial": lambda x: functools.partial(
+        functional.cross_entropy, weight=torch.tensor([x, 1.0, 1.0])
+    ),
+    "tensor in a closure": lambda x: weighted(torch.tensor([x, 1.0, 1.0], dtype=torch.bfloat16)),
+    "array in a closure": lambda x: weighted(np.array([x, 1.0, 1.0])),
+    "array of an object": lambda x: Smooth(np.float64([x])),  # type: ignore[arg-type]
+    "many numbers": lambda x: weighted([x] * 101),
+    "global of a function inside": lambda x: by_global(x, "(lambda: SCALE)()"),
+    "global list": lambda x: by_global([1.0, x], "SCALE[1]"),
+    "helper": lambda x: by_global((lambda: 1) if x < 0.4 else (lambda: 2), "SCALE()"),
     "function in a loss of ours": lambda x: nl.losses.select(lambda l: -x * l),
 }
 
@@ -83,6 +104,14 @@ def test_losses_of_one_name_are_told_apart(kind: str) -> None:
     assert first == again
     assert first != other
     assert not any("0x" in value for value in first.values())  # an address, which changes
+
+
+def test_what_a_loss_does_not_compute_with_is_not_compared() -> None:
+    # an attribute of the name of a global value
+    of_attribute = (constants(by_global(x, "(logits.device != target)"), "loss") for x in (0.3, 0.5))
+    assert len({str(found) for found in of_attribute}) == 1
+    described = constants(by_global(1, more='    """Weigh."""'), "loss")
+    assert described == constants(by_global(1), "loss")
 
 
 def test_another_process_finds_the_same() -> None:
@@ -128,6 +157,29 @@ def fit(folder: Path, loss: Any = None, method: Any = "standard", act: nn.Module
     return nl.fit(model, DATA, None, loss, method=method, folder=folder, epochs=2, batch_size=30)
 
 
+@dataclass
+class Shape:
+    rate: float
+
+
+class Shaped(Wave):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(1.0)
+        self.shape = shape
+
+
+class Own(Standard):
+    def __init__(self, model: nn.Module, loss: Any, rates: tuple[float, ...]) -> None:
+        super().__init__(model, loss)
+        self.rates = rates
+
+
+class Acts(Wave):
+    def __init__(self, act: Any) -> None:
+        super().__init__(1.0)
+        self.act = act
+
+
 CALLS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "loss": ({"loss": Scaled(1.0)}, {"loss": Scaled(2.0)}, "loss.factor is 1.0, this one's 2.0"),
     "method": (
@@ -136,6 +188,36 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "method.lambda_ is 1.0, this one's 2.0",
     ),
     "model": ({}, {"act": nn.Tanh()}, "model.1.class is 'ReLU', this one's 'Tanh'"),
+    "layer more": (
+        {"act": nn.Sequential(nn.ReLU())},
+        {"act": nn.Sequential(nn.ReLU(), nn.ReLU())},
+        "model.1.1.class is missing, this one's 'ReLU'",
+    ),
+    "layer less": (
+        {"act": nn.Sequential(nn.ReLU(), nn.ReLU())},
+        {"act": nn.Sequential(nn.ReLU())},
+        "model.1.1.class is 'ReLU', this one's missing",
+    ),
+    "argument more": (
+        {"loss": functools.partial(functional.cross_entropy)},
+        {"loss": functools.partial(functional.cross_entropy, label_smoothing=0.5)},
+        r"loss.keywords\['label_smoothing'\] is missing, this one's 0.5",
+    ),
+    "tuple of a method": (
+        {"method": lambda m, l: Own(m, l, (1.0,))},
+        {"method": lambda m, l: Own(m, l, (9.0,))},
+        r"method.rates\[0\] is 1.0, this one's 9.0",
+    ),
+    "settings of a model": (
+        {"act": Shaped(Shape(1.0))},
+        {"act": Shaped(Shape(9.0))},
+        "model.1.shape.rate is 1.0, this one's 9.0",
+    ),
+    "function of a model": (
+        {"act": Acts(torch.tanh)},
+        {"act": Acts(torch.sigmoid)},
+        "model.1.act.name is .*tanh', this one's .*sigmoid'",
+    ),
     "number in the model": ({"act": Wave(1.0)}, {"act": Wave(9.0)}, "model.1.rate is 1.0, this one's 9.0"),
 }
 

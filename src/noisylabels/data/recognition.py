@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
-from noisylabels.core.checks import InputError
+from noisylabels.core.checks import InputError, one_line
 from noisylabels.core.labels import name_of
 from noisylabels.core.row_index import check_index, index_of
 from noisylabels.core.tables import role_columns
@@ -256,17 +256,24 @@ def _parts_of(source: Any, notes: list[str]) -> list[_Part] | None:
 def _rows_of(source: Any) -> Any:
     """Return the pair (X, y) of a torch TensorDataset of rows, or of a Subset or ConcatDataset of some.
 
-    Anything else is returned as it is, also a class derived from these two, which may change the examples.
+    Anything else is returned as it is, also a class derived from these that may change the examples.
+
+    Raises:
+        InputError: positions out of range, or parts of different widths.
     """
     tensors = getattr(source, "tensors", None)
-    if isinstance(tensors, tuple) and len(tensors) == 2 and tensors[0].ndim == 2:
+    own = getattr(type(source), "__getitem__", None) is not TensorDataset.__getitem__
+    if isinstance(tensors, tuple) and len(tensors) == 2 and tensors[0].ndim == 2 and not own:
         return tensors
-    if type(source) is Subset and isinstance(pair := _rows_of(source.dataset), tuple):
-        return tuple(column[list(source.indices)] for column in pair)
-    if type(source) is ConcatDataset:
-        parts = [_rows_of(part) for part in source.datasets]
-        if all(isinstance(part, tuple) for part in parts):
-            return tuple(map(torch.cat, zip(*parts, strict=True)))
+    try:
+        if type(source) is Subset and isinstance(pair := _rows_of(source.dataset), tuple):
+            return tuple(column[list(source.indices)] for column in pair)
+        if type(source) is ConcatDataset:
+            parts = [_rows_of(part) for part in source.datasets]
+            if all(isinstance(part, tuple) for part in parts):
+                return tuple(map(torch.cat, zip(*parts, strict=True)))
+    except (IndexError, RuntimeError) as error:
+        raise InputError(f"the {type(source).__name__} cannot be read: {one_line(error)}") from None
     return source
 
 

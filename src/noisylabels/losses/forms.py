@@ -48,7 +48,8 @@ class Soft:
 
     def pick(self, values: Tensor) -> Tensor:
         """Return ``sum_k weights[n, k] values[n, k]``: (N, K, d1, ...) to (N, d1, ...)."""
-        return (self.weights * values).sum(1)
+        # a class masked by -inf has an infinite cost, which no example of weight 0 pays
+        return (self.weights * values.masked_fill((self.weights == 0) & values.isinf(), 0)).sum(1)
 
     @property
     def total(self) -> Tensor:

@@ -101,7 +101,9 @@ def nl(l: Tensor) -> Tensor:
     """Negative learning, ``-1/(K-1) Σ_(k≠y) log(1-p_k)``: not that label, for any other at random."""
     first = torch.zeros_like(l, dtype=torch.bool).scatter(1, l.argmax(1, keepdim=True), True)
     # 1 - p of the largest is the sum of all others, which is exact where p is 1
-    largest = l.masked_fill(first, -math.inf).logsumexp(1, keepdim=True)
+    others = l.masked_fill(first, -math.inf)
+    alone = (others == -math.inf).all(1, keepdim=True)  # all other classes are masked
+    largest = others.masked_fill(alone, 0).logsumexp(1, keepdim=True).masked_fill(alone, -math.inf)
     rest = torch.log1p(-l.exp().masked_fill(first, 0))
     return (rest - rest.sum(1, keepdim=True) - largest.masked_fill(first, 0)) / (l.shape[1] - 1)
 

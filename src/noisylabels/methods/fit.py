@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def fit(
     )
 
 
-def _check_kinds(model: Any, train: Any, test: Any, loss: Any, folder: str | Path | None) -> None:
+def _check_kinds(model: Any, train: Any, test: Any, loss: Any, folder: Any) -> None:
     """Raise an `InputError` for the first argument of another kind than `fit` takes."""
     if not isinstance(model, nn.Module):
         what = f"the class {model.__name__}" if isinstance(model, type) else repr(model)
@@ -118,5 +119,7 @@ def _check_kinds(model: Any, train: Any, test: Any, loss: Any, folder: str | Pat
         raise InputError(f"the loss is {loss!r}, expected a function or a module, such as nl.loss('nce+mae')")
     if isinstance(loss, type):
         raise InputError(f"the loss is the class {loss.__name__}, expected an object: {loss.__name__}()")
+    if folder is not None and not isinstance(folder, (str, os.PathLike)):
+        raise InputError(f"folder is {folder!r}, expected the path of a folder")
     if folder is not None and Path(folder).is_file():
         raise InputError(f"{folder} is a file, expected a folder for the run; choose another")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -222,6 +224,8 @@ class Selector:
         Raises:
             InputError: the epoch is no integer of 0 or more.
         """
+        with contextlib.suppress(TypeError):  # of NumPy, for example
+            epoch = operator.index(epoch)
         check_whole(epoch, "the epoch", 0)
         (self._rule or self._made(torch.device("cpu"))).given_epoch = epoch
 

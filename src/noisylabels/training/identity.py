@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import dis
 import functools
 import hashlib
+import itertools
 import sys
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +51,7 @@ _LIBRARIES = ("torch", "noisylabels")
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _MOST = 100  # entries of a container, or characters of a value; of more a digest
+_MOST_READ = 100_000  # entries of a container that are read at all
 _DEEPEST = 8  # objects in objects, but for modules
 
 
@@ -56,7 +62,7 @@ def constants_of(method: Method) -> dict[str, str]:
         found |= constants(network, "model" if place == 1 else f"model {place}", objects=False)
     if method.expression is None:  # otherwise it has the parameters
         for name, value in vars(method).items():
-            if isinstance(value, (bool, int, float, str)):
+            if isinstance(value, (bool, int, float, str, tuple, dict)):
                 found |= constants(value, f"method.{name}")
     return found
 
@@ -65,8 +71,9 @@ def constants(thing: object, name: str, *, objects: bool = True) -> dict[str, st
     """Return what a loss, a method or a model was made with, by path: what a name does not tell.
 
     Numbers, words and containers of these among the attributes, at any module inside; the arguments of a
-    `functools.partial`; the code of a function of the caller's own, with the numbers it uses from outside.
-    Not the tensors, the code of classes, and what a library's function computes.
+    `functools.partial`; the code of a function of the caller's own, with the numbers, tensors and functions
+    of its module that it uses from outside. Not the tensors among attributes, which training may change, the
+    code of classes, and what a library's function computes.
 
     Args:
         thing: a module, a function or another callable object.
@@ -85,8 +92,14 @@ def constants(thing: object, name: str, *, objects: bool = True) -> dict[str, st
 
 
 def difference(then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """Return the first path whose `constants` differ; those of one side alone are from another version."""
-    return next((name for name, was in then.items() if now.get(name, was) != was), None)
+    """Return the first path whose `constants` differ, or None.
+
+    Of the paths of one side alone, modules, entries of containers and arguments count. An attribute may be
+    new in another version of a library, and versions of before recorded nothing.
+    """
+    both = (name for name, was in then.items() if now.get(name, was) != was)
+    alone = (name for name in [*then, *now] if (name in then) != (name in now)) if then else ()
+    return next(both, None) or next((name for name in alone if name.endswith((".class", "]"))), None)
 
 
 class _Description:
@@ -96,13 +109,25 @@ class _Description:
         self.objects = objects
         self.found: dict[str, str] = {}
 
-    def add(self, thing: Any, name: str, above: frozenset[int], plain: bool = True) -> None:
-        """Add what is below `name`; numbers and words only if `plain`. `above` are the objects on the way."""
+    def add(
+        self, thing: Any, name: str, above: frozenset[int], plain: bool = True, arrays: bool = False
+    ) -> None:
+        """Add what is below `name`. `above` are the objects on the way.
+
+        Args:
+            plain: whether numbers and words are added.
+            arrays: whether tensors and arrays are added, as of a function.
+        """
         if isinstance(thing, _PLAIN):
             if plain:
                 self.found[name] = _short(repr(thing))
             return
-        if id(thing) in above or isinstance(thing, (Tensor, type, types.ModuleType)):
+        if id(thing) in above or isinstance(thing, (type, types.ModuleType)):
+            return
+        if isinstance(thing, (Tensor, np.ndarray)):
+            if arrays or isinstance(thing, np.ndarray):
+                with contextlib.suppress(TypeError, RuntimeError, ValueError):  # sparse, or of objects
+                    self.found[name] = _content(thing)
             return
         above |= {id(thing)}
         if isinstance(thing, nn.Module):  # networks are deep
@@ -113,7 +138,14 @@ class _Description:
         parts: dict[str, Any] = {}
         if isinstance(thing, (list, tuple, dict)):
             pairs = thing.items() if isinstance(thing, dict) else enumerate(thing)
-            parts = {f"[{key!r}]": part for key, part in pairs} if len(thing) <= _MOST else {}
+            parts = {f"[{key!r}]": part for key, part in pairs}
+            if len(parts) > _MOST_READ:
+                parts, self.found[name] = {}, f"{len(parts)} entries"
+            if len(parts) > _MOST:
+                described = _Description(self.objects)
+                for key, part in parts.items():
+                    described.add(part, key, above, plain, arrays)
+                parts, self.found[name] = {}, _short(repr(described.found))
         elif isinstance(thing, types.MethodType):
             parts = {"": thing.__func__, ".self": thing.__self__}
         elif isinstance(thing, types.FunctionType):
@@ -121,11 +153,16 @@ class _Description:
                 parts = {".name": thing.__qualname__}
             else:
                 parts = {f".{key}": part for key, part in _function(thing).items()}
-                plain = True
+                plain = arrays = True
         elif isinstance(thing, functools.partial):
             parts = {f".{word}": getattr(thing, word) for word in ("func", "args", "keywords")}
-        elif hasattr(thing, "__dict__") and (self.objects or isinstance(thing, nn.Module)):
-            library = _library(type(thing))
+            arrays = True
+        elif isinstance(thing, types.BuiltinFunctionType):
+            parts = {".name": thing.__qualname__}
+        elif hasattr(thing, "__dict__") and (
+            self.objects or isinstance(thing, nn.Module) or dataclasses.is_dataclass(thing)
+        ):
+            library, arrays = _library(type(thing)), False
             plain = plain and library != "noisylabels"  # whose expressions have their numbers
             parts = {
                 f".{key}": part
@@ -134,7 +171,7 @@ class _Description:
             }
             parts[".class"] = type(thing).__qualname__
         for key, part in parts.items():
-            self.add(part, name + key, above, plain)
+            self.add(part, name + key, above, plain, arrays)
 
 
 def _function(thing: types.FunctionType) -> dict[str, Any]:
@@ -143,11 +180,31 @@ def _function(thing: types.FunctionType) -> dict[str, Any]:
     cells = zip(code.co_freevars, thing.__closure__ or (), strict=True)
     return {
         # it differs between versions of Python
-        f"code of {sys.implementation.cache_tag}": hashlib.sha256(_code(code).encode()).hexdigest()[:16],
+        f"code of {sys.implementation.cache_tag}": hashlib.sha256(
+            _code(code, thing.__doc__).encode()
+        ).hexdigest()[:16],
         "closure": {key: cell.cell_contents for key, cell in cells if cell != types.CellType()},
-        "globals": {key: outside[key] for key in code.co_names if isinstance(outside.get(key, ...), _PLAIN)},
+        "globals": {key: outside[key] for key in _globals(code) if _counts(outside.get(key, ...), thing)},
         "defaults": [thing.__defaults__, thing.__kwdefaults__],
     }
+
+
+def _counts(value: Any, user: types.FunctionType) -> bool:
+    """Return whether a global value determines what a function that uses it computes."""
+    if isinstance(value, types.FunctionType):
+        return value.__module__ == user.__module__
+    return isinstance(value, (*_PLAIN, list, tuple, dict, Tensor, np.ndarray))
+
+
+def _content(values: Tensor | np.ndarray) -> str:
+    """Return type, shape and a digest of an array's numbers."""
+    if isinstance(values, Tensor):
+        plain = values.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    elif values.dtype.hasobject:
+        raise TypeError("an array of objects has no content to digest")
+    else:
+        plain = values
+    return f"{values.dtype} {tuple(values.shape)} {hashlib.sha256(plain.tobytes()).hexdigest()[:16]}"
 
 
 def _library(thing: Any) -> str:
@@ -156,10 +213,18 @@ def _library(thing: Any) -> str:
     return found if found in _LIBRARIES else ""
 
 
-def _code(code: types.CodeType) -> str:
-    """Return what the code of a function does, with that of the functions in it, without its places."""
+def _globals(code: types.CodeType) -> list[str]:
+    """Return the names of the global values that a function and the functions in it use."""
+    inner = (_globals(each) for each in code.co_consts if isinstance(each, types.CodeType))
+    own = (each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL")
+    return list(dict.fromkeys(itertools.chain(own, *inner)))
+
+
+def _code(code: types.CodeType, doc: str | None = None) -> str:
+    """Return what the code of a function does, with that of the functions in it, without places and text."""
     inner = []
-    for each in code.co_consts:
+    said = doc is not None and code.co_consts[:1] == (doc,)
+    for each in (None, *code.co_consts[1:]) if said else code.co_consts:
         if isinstance(each, types.CodeType):
             inner.append(_code(each))
         else:  # the order of a set depends on the process

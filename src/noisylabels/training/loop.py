@@ -9,7 +9,7 @@ import numbers
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def train_method(
     """
     use = build(Settings, settings)
     device = pick_device(use.device)
-    if isinstance(callbacks, Callback):
+    if not isinstance(callbacks, Iterable):
         raise InputError(f"callbacks is a {type(callbacks).__name__}, expected a list; put it into brackets")
     for place, callback in enumerate(callbacks):
         if not isinstance(callback, Callback):
@@ -462,7 +462,8 @@ class _Run:
             what = "loss" if path.startswith("loss") else "model or method"
             raise CorruptedFile(
                 f"the checkpoint in {self.folder} is of another {what}; use another folder, or remove "
-                f"checkpoint.pt to start over (its {path} is {then[path]}, this one's {self.constants[path]})"
+                f"checkpoint.pt to start over (its {path} is {then.get(path, 'missing')}, this one's "
+                f"{self.constants.get(path, 'missing')})"
             )
 
 

@@ -472,9 +472,11 @@ class Method(nn.Module, ABC):
             )
         expected = "expected one finite number of 0 or more per example"
         try:
+            weights = weights.to_numpy(copy=True) if hasattr(weights, "to_numpy") else weights
             weights = torch.as_tensor(weights, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError):
-            raise InputError(f"weights are {weights!r}, {expected}") from None
+            shown = repr(weights) if len(repr(weights)) <= 80 else f"a {type(weights).__name__}"
+            raise InputError(f"weights are {shown}, {expected}") from None
         if weights.shape != (num_examples,):
             raise InputError(
                 f"weights have shape {tuple(weights.shape)} for {num_examples} examples, {expected}"

@@ -85,7 +85,10 @@ def training_data(
         raise InputError("keep_epoch best needs validation examples; set validation, such as 0.1")
     given, true = _labels_of(train, test, labels)
     if positions is not None:
-        positions = np.asarray(positions)
+        try:
+            positions = np.asarray(positions)
+        except ValueError:  # lists of several lengths
+            positions = np.zeros(0)
     kept, held = (torch.from_numpy(part) for part in _parts(len(train), positions, use))
     inputs, tested, (mean, std) = _inputs(train, test, use, device, normalization)
     make = partial(Batches, device=device, mean=mean, std=std, seed=use.seed, channels_last=use.channels_last)
