@@ -181,7 +181,7 @@ def class_numbers(labels: Any) -> torch.Tensor:
     tensor([0, 1])
     """
     try:
-        return torch.as_tensor(labels.to_numpy(copy=True) if hasattr(labels, "to_numpy") else labels)
+        return torch.as_tensor(np.array(labels) if hasattr(labels, "to_numpy") else labels)
     except (TypeError, ValueError, RuntimeError):
         kind = getattr(labels, "dtype", type(labels).__name__)
         raise InputError(

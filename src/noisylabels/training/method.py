@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -472,7 +473,7 @@ class Method(nn.Module, ABC):
             )
         expected = "expected one finite number of 0 or more per example"
         try:
-            weights = weights.to_numpy(copy=True) if hasattr(weights, "to_numpy") else weights
+            weights = np.array(weights) if hasattr(weights, "to_numpy") else weights
             weights = torch.as_tensor(weights, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError):
             shown = repr(weights) if len(repr(weights)) <= 80 else f"a {type(weights).__name__}"
