@@ -47,7 +47,7 @@ def test_train_and_the_estimator_agree(customers, tmp_path):
         None, data=str(customers), noise="symmetric:0.3", seed=1, device="cpu", out=str(tmp_path / "run")
     )
     result = run(config)
-    train, test, labels = corrupted(resolve(config))
+    train, test, labels, _ = corrupted(resolve(config))
     rows, clean = train.features.numpy(), test.labels.numpy()
     found = NoisyLabelClassifier(n_estimators=3, random_state=1).fit(rows, labels.given)
     scaler = StandardScaler().fit(rows)

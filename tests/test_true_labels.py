@@ -55,7 +55,7 @@ def test_a_run_on_noisy_test_labels_has_the_estimate_beside_the_accuracy() -> No
     assert result.final is not None
     found = result.test["true_labels"]
     low, high = found["interval"]
-    _, test, _ = corrupted(resolve(load_config(None, data="rows.csv", model="linear", device="cpu")))
+    _, test, *_ = corrupted(resolve(load_config(None, data="rows.csv", model="linear", device="cpu")))
     probs = predict(load_model(Path("run"), "cpu"), test.inputs).numpy()
     at = [int(name.removeprefix("r")) for name in test.ids]
     assert low < (probs.argmax(1) == true[at]).mean() < high

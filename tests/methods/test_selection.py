@@ -307,6 +307,8 @@ def test_a_state_of_before_epochs_could_be_set_counts_examples():
     for bad in (-1, 0.5, True):
         with pytest.raises(InputError, match="the epoch is"):
             second.set_epoch(bad)
+    second.set_epoch(np.int64(4))
+    assert second._rule.epoch == 4
 
 
 @pytest.mark.parametrize("expression", list(SELECTORS))

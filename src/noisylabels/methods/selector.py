@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -224,8 +222,7 @@ class Selector:
         Raises:
             InputError: the epoch is no integer of 0 or more.
         """
-        with contextlib.suppress(TypeError):  # of NumPy, for example
-            epoch = operator.index(epoch)
+        epoch = epoch.item() if hasattr(epoch, "item") else epoch  # a number of NumPy or PyTorch
         check_whole(epoch, "the epoch", 0)
         (self._rule or self._made(torch.device("cpu"))).given_epoch = epoch
 

@@ -473,8 +473,8 @@ class Method(nn.Module, ABC):
             )
         expected = "expected one finite number of 0 or more per example"
         try:
-            weights = np.array(weights) if hasattr(weights, "to_numpy") else weights
-            weights = torch.as_tensor(weights, dtype=torch.float32)
+            given: Any = np.array(weights) if hasattr(weights, "to_numpy") else weights
+            weights = torch.as_tensor(given, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError):
             shown = repr(weights) if len(repr(weights)) <= 80 else f"a {type(weights).__name__}"
             raise InputError(f"weights are {shown}, {expected}") from None
