@@ -307,6 +307,8 @@ def test_float32_is_precise(name, classes):
         right, right_slope = gradient(made, z.double(), t)
         scale = scale_of(expression, classes)
         more = HARD_IN_FLOAT32.get((name, classes), 1)
+        if classes == 100_000 and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            more *= 4  # torch sums twice as many numbers one after the other as with AVX-512
         torch.testing.assert_close(value.double(), right, rtol=more * 2e-6, atol=more * 5e-7 * scale)
         torch.testing.assert_close(
             slope.double(), right_slope, rtol=more * 2e-5, atol=more * 5e-7 * min(scale, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -338,15 +339,16 @@ def test_sizes_and_types_of_batches(expression):
 
 
 def test_selection_helps_on_digits():
-    """Both selectors against all examples, with 40 % noise, in a loop of one's own."""
+    """Both selectors against all examples, with 40 % noise, in a loop of one's own; means of three seeds."""
     train, test = nl.load("digits")
-    noisy = nl.corrupt(train.labels, "symmetric:0.4", num_classes=10, seed=0)
-    X, y = train.images / 255, torch.as_tensor(noisy.given)
-    found = {}
-    for expression in (None, "small_loss", "agreement"):
+    X = train.images / 255
+    found = dict.fromkeys((None, "small_loss", "agreement"), 0.0)
+    for expression, seed in itertools.product(found, range(3)):
+        noisy = nl.corrupt(train.labels, "symmetric:0.4", num_classes=10, seed=seed)
+        y = torch.as_tensor(noisy.given)
         selector = None if expression is None else nl.Selector(expression, num_examples=len(y))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
             for _ in range(30):
@@ -359,7 +361,7 @@ def test_selection_helps_on_digits():
                     optimizer.step()
         with torch.inference_mode():
             right = model(test.images / 255).argmax(1) == test.labels
-        found[expression] = right.double().mean().item()
+        found[expression] += right.double().mean().item() / 3
     assert min(found["small_loss"], found["agreement"]) > found[None] + 0.04, found
 
 

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from noisylabels.training.identity import constants_of, difference, loss_identit
 from noisylabels.training.method import PART, Method, Setup, trainable
 from noisylabels.training.metrics import Evaluation, dead_classes, evaluate, label_metrics, recall
 from noisylabels.training.optim import learning_rate
-from noisylabels.training.precision import slow_precision
+from noisylabels.training.processor import corrupts_memory, slow_precision
 from noisylabels.training.ranks import Ranks
 from noisylabels.training.running_metrics import RunningMetrics
 from noisylabels.training.settings import HOW, Settings
@@ -126,14 +127,17 @@ class _Run:
         self.method, self.use, self.callbacks = method, use, list(callbacks)
         self.folder = Path(folder) if folder is not None else None
         self.device = device
-        layout = torch.channels_last if use.channels_last else torch.contiguous_format
+        laid_out = replace(
+            use, channels_last=use.channels_last and not corrupts_memory(method.networks, device)
+        )
+        layout = torch.channels_last if laid_out.channels_last else torch.contiguous_format
         method.networks.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         self.ranks = Ranks.of_this_run(device)
         self.divided = DividedRun(self.ranks, method, self.callbacks)
         images = train.inputs.ndim == 4
         own_normalization = normalization_of(method.networks[0], train.inputs.shape[1]) if images else None
         self.data = data = training_data(
-            train, test, labels, positions, use, device, method.views, own_normalization
+            train, test, labels, positions, laid_out, device, method.views, own_normalization
         )
         self.steps = len(data.batches)
         self.loss_constants, self.constants = state_digests(method.loss), constants_of(method)

@@ -1,8 +1,9 @@
-"""Whether a device has instructions for a precision, without which training is slower than in float32."""
+"""What a processor does badly: precisions without instructions for them, and a fault of its convolutions."""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 _CHECKS = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
 
@@ -21,4 +22,18 @@ def slow_precision(precision: str, device: torch.device) -> str:
     return (
         f"this processor has no instructions for {precision}: training takes many times as long as in "
         "float32; choose float32 or another machine"
+    )
+
+
+def corrupts_memory(network: nn.Module, device: torch.device) -> bool:
+    """Return whether a network's convolutions would write past their memory in the layout channels_last.
+
+    With AVX2 alone, the backward pass of a strided convolution with kernels of 1x1 does so for fewer than 8
+    input channels (oneDNN in torch 2.13), and the process aborts sooner or later.
+    """
+    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX2":
+        return False
+    convolutions = (each for each in network.modules() if isinstance(each, nn.Conv2d))
+    return any(
+        each.kernel_size == (1, 1) and max(each.stride) > 1 and each.in_channels < 8 for each in convolutions
     )
