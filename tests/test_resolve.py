@@ -55,6 +55,7 @@ def test_every_id_in_results_is_that_of_its_row():
         "semi-fashion": 108,
         "semi-features": 180,
         "semi-features-default": 12,
+        "semi-features-seconds": 96,
         "semi-hybrids-digits": 108,
         "semi-photographs": 18,
         "tenth": 192,
